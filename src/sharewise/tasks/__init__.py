@@ -1,0 +1,17 @@
+"""What is learned: tasks, their losses and their metrics."""
+
+from ._makers import binary, custom, multiclass, multilabel, ranking, regression, segmentation
+from ._task import Metric, Task, check_tasks
+
+__all__ = [
+    "Metric",
+    "Task",
+    "binary",
+    "check_tasks",
+    "custom",
+    "multiclass",
+    "multilabel",
+    "ranking",
+    "regression",
+    "segmentation",
+]
