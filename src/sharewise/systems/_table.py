@@ -1,0 +1,12 @@
+"""Where each system lives: its id and its module below :mod:`sharewise.systems`.
+
+A table, so that listing the systems imports none of them. The module named here must import fast: what is
+heavy (torch, polars, scikit-learn, the system's own network) is imported inside ``arms``.
+"""
+
+from __future__ import annotations
+
+WHERE: dict[str, str] = {
+    "crop-hybrid": "crops.crop_hybrid",
+    "ras": "representation.ras",
+}
