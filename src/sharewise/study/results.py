@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from ..errors import RunError
 from ..files import write_text
@@ -18,6 +18,9 @@ Answer = Literal[
     "too little data to say",
 ]
 """The five verdicts, in words."""
+
+Number = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
+"""A number that may be NaN: JSON has no word for it, so it travels as ``null`` and comes back as NaN."""
 
 
 class Record(BaseModel):
@@ -76,13 +79,13 @@ class DataSummary(Record):
 class Cost(Record):
     """What an arm costs, summed over the models it needs."""
 
-    fit_seconds: float
+    fit_seconds: Number
     """Training the chosen models once, without the tuning trials that were not chosen."""
-    tuning_seconds: float
+    tuning_seconds: Number
     """All trials together."""
-    predict_seconds: float
+    predict_seconds: Number
     """Predicting every target for the test rows once."""
-    peak_mb: float
+    peak_mb: Number
     """Most resident memory of the training process above what it held before, in MB."""
     parameters: int
     """Learned numbers over all models (for trees: split and leaf values)."""
@@ -96,14 +99,14 @@ class Run(Record):
     seed: int
     metrics: dict[str, dict[str, float | None]]
     """Task -> metric -> value on test."""
-    valid: dict[str, float]
+    valid: dict[str, Number]
     """Task -> main metric on validation: all that choices are made from."""
     cost: Cost
     settings: dict[str, dict[str, float | int | str]]
     """Model name (a task, a group or ``all``) -> chosen settings."""
-    curves: dict[str, list[float]] = {}
+    curves: dict[str, list[Number]] = {}
     """Task -> validation loss after each epoch of the chosen model."""
-    weights: dict[str, list[float]] = {}
+    weights: dict[str, list[Number]] = {}
     """Task -> mean weight in each epoch (shared arms)."""
 
 
@@ -123,14 +126,14 @@ class Comparison(Record):
     arm: str
     versus: str
     task: str
-    effect: float
-    low: float
-    high: float
-    p: float
+    effect: Number
+    low: Number
+    high: Number
+    p: Number
     """Two-sided, unadjusted."""
-    p_holm: float
+    p_holm: Number
     """Adjusted over the tasks of this pair of arms (Holm)."""
-    p_margin: float
+    p_margin: Number
     """One-sided, against "worse by the margin or more" (non-inferiority)."""
     outcome: Literal["better", "worse", "as good", "unclear"]
 
@@ -140,12 +143,12 @@ class DeltaM(Record):
 
     arm: str
     versus: str
-    higher_is_better: float
+    higher_is_better: Number
     """Maninis et al. 2019, Vandenhende et al. 2021: positive = the arm is better."""
-    lower_is_better: float
+    lower_is_better: Number
     """Navon et al. 2022, Liu et al. 2021, 2023: negative = the arm is better."""
-    low: float
-    high: float
+    low: Number
+    high: Number
     """95 % interval of ``higher_is_better``."""
 
 
@@ -157,9 +160,9 @@ class Affinity(Record):
     """
 
     tasks: list[str]
-    mean: list[list[float]]
-    low: list[list[float]]
-    high: list[list[float]]
+    mean: list[list[Number]]
+    low: list[list[Number]]
+    high: list[list[Number]]
     groups: list[list[str]] = []
 
 
@@ -168,9 +171,9 @@ class Conflict(Record):
 
     pairs: list[tuple[str, str]]
     epochs: list[int]
-    cosine: list[list[float]]
+    cosine: list[list[Number]]
     """``cosine[pair][epoch]``."""
-    conflict_rate: list[float]
+    conflict_rate: list[Number]
     """Share of probed steps with a negative cosine, per pair."""
 
 
@@ -184,7 +187,7 @@ class Verdict(Record):
     evidence: list[str]
     margin: float
     """Non-inferiority margin, relative, in per cent."""
-    cheaper: dict[str, float] = {}
+    cheaper: dict[str, Number] = {}
     """``fit``, ``store``, ``serve`` -> how many times cheaper the recommended arm is than separate models."""
 
 
