@@ -1,0 +1,29 @@
+"""The loop: fit, resume, predict, export."""
+
+from ._callbacks import Callback
+from ._evaluate import evaluate, gather_targets, mean_losses, predict, score
+from ._export import export
+from ._fitted import Fitted, load
+from ._loop import EpochRecord, Loop
+from ._stopping import EarlyStopping
+from ._table import build_table_model, fit_data, fit_table
+from ._fit import fit
+
+__all__ = [
+    "Callback",
+    "EarlyStopping",
+    "EpochRecord",
+    "Fitted",
+    "Loop",
+    "build_table_model",
+    "evaluate",
+    "export",
+    "fit",
+    "fit_data",
+    "fit_table",
+    "gather_targets",
+    "load",
+    "mean_losses",
+    "predict",
+    "score",
+]

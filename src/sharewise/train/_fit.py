@@ -1,0 +1,163 @@
+"""``fit``: a model, its tasks and their data in, a trained model out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..balance import Balancer, create
+from ..data import Splits
+from ..errors import OptionError
+from ..sharing import check_model
+from ..tasks import Task, check_tasks
+from ._callbacks import Callback
+from ._fitted import Fitted
+from ._logs import make_logs
+from ._loop import Loop, Settings
+from ._progress import ProgressBar
+from ._stopping import EarlyStopping
+
+PRECISIONS = ("32-true", "bf16-mixed")
+OptimizerMaker = Callable[[Iterable[Any]], torch.optim.Optimizer]
+
+
+def fit(
+    model: nn.Module,
+    tasks: Sequence[Task],
+    data: Splits,
+    *,
+    balancer: Balancer | str = "equal",
+    optimizer: OptimizerMaker | torch.optim.Optimizer | None = None,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-2,
+    scheduler: Callable[[torch.optim.Optimizer], Any] | None = None,
+    epochs: int = 100,
+    batch_size: int = 256,
+    patience: int | None = 10,
+    accumulate: int = 1,
+    clip: float | None = None,
+    precision: str = "32-true",
+    fabric: Any | None = None,
+    mode: str = "auto",
+    seed: int = 0,
+    out: Path | str | None = None,
+    checkpoint_seconds: float = 30.0,
+    logs: Sequence[str] = (),
+    callbacks: Sequence[Callback] = (),
+    progress: bool = True,
+) -> Fitted:
+    """Train ``model`` on ``data`` with mini-batches, stop early, and keep the best weights.
+
+    Args:
+        model: ``forward(inputs) -> {task: raw prediction}``; see :class:`sharewise.HardSharing` or bring your own.
+        tasks: what is learned; each must be among the model's outputs.
+        data: training and validation sources.
+        balancer: how the losses become one update: a name (:func:`sharewise.balance.available`) or an object.
+        optimizer: ``make(parameter groups) -> Optimizer``, or an optimizer that already holds the model's and the
+            balancer's parameters. Default: AdamW with ``learning_rate`` and ``weight_decay`` (none on the balancer's
+            own parameters).
+        scheduler: ``make(optimizer) -> learning-rate scheduler``, stepped once an epoch.
+        epochs: most epochs. batch_size: examples a batch (and a rank).
+        patience: epochs without a better mean relative improvement of the tasks before stopping; ``None``: never.
+        accumulate: batches a step; each is balanced by itself and the directions are averaged.
+        clip: largest norm of the whole gradient, applied after balancing.
+        precision: ``32-true`` or ``bf16-mixed`` (autocast).
+        fabric: a launched ``lightning_fabric.Fabric`` for other devices or several processes; ranks share each epoch.
+        mode: how per-task gradients are found; see :func:`sharewise.backward`.
+        seed: orders the batches and seeds dropout; the caller's global random state is left as it was.
+        out: folder for checkpoints, logs and the result. If it holds a checkpoint of the same run, training continues
+            there; on the CPU the outcome is the same bit for bit. A finished run is only loaded.
+        checkpoint_seconds: least time between checkpoints (0: after every step).
+        logs: any of ``csv``, ``tensorboard``; written to ``out``.
+        callbacks: see :class:`sharewise.train.Callback`.
+        progress: show a bar if standard error is a terminal.
+
+    Raises:
+        TaskError, ModelError, OptionError: before any training, naming what is wrong.
+        BalanceError: a loss or gradient became NaN or infinite; names the task.
+        RunError: ``out`` holds another run.
+        KeyboardInterrupt: after Ctrl-C, once the state is saved; call again to continue.
+
+    Cost: a forward, the balancer's backward passes (one for methods on losses, one a task otherwise) and a step.
+    """
+    tasks = check_tasks(list(tasks))
+    _check_options(epochs=epochs, batch_size=batch_size, accumulate=accumulate)
+    fabric = fabric or _default_fabric(precision)
+    if fabric._precision.precision not in PRECISIONS:
+        raise OptionError(
+            f"precision {fabric._precision.precision!r} is not supported: use one of {', '.join(PRECISIONS)} "
+            "(bf16-mixed needs no loss scaling)"
+        )
+    model.to(fabric.device)
+    check_model(model, tasks, next(iter(data.valid.batches(2))).to(fabric.device))
+    names = [t.name for t in tasks]
+    balancer = create(balancer, tasks=names) if isinstance(balancer, str) else balancer
+    balancer.to(fabric.device)
+    built = _make_optimizer(model, balancer, optimizer, learning_rate, weight_decay)
+    folder = None if out is None else Path(out)
+    bar = ProgressBar()
+    watching = [*callbacks, *make_logs(tuple(logs), folder), *([bar] if progress else [])]
+    loop = Loop(
+        model=model,
+        tasks=tasks,
+        data=data,
+        balancer=balancer,
+        optimizer=built,
+        scheduler=scheduler(built) if scheduler else None,
+        fabric=fabric,
+        settings=Settings(epochs, batch_size, accumulate, clip, seed, mode, checkpoint_seconds),
+        stopping=EarlyStopping(patience),
+        callbacks=watching,
+        out=folder,
+    )
+    try:
+        loop.run()
+    finally:
+        bar.close()
+    fitted = Fitted(model, tasks, history=loop.history, best_epoch=loop.stopping.best_epoch, steps=loop.step)
+    if folder is not None and fabric.global_rank == 0:
+        fitted.save(folder)
+    return fitted
+
+
+def _check_options(**counts: int) -> None:
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < 1:
+            raise OptionError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def _default_fabric(precision: str) -> Any:
+    if precision not in PRECISIONS:
+        raise OptionError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    from lightning_fabric import Fabric
+
+    return Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def _make_optimizer(
+    model: nn.Module,
+    balancer: Balancer,
+    optimizer: OptimizerMaker | torch.optim.Optimizer | None,
+    learning_rate: float,
+    weight_decay: float,
+) -> torch.optim.Optimizer:
+    """The optimizer over the model's and the balancer's parameters; the latter are never decayed."""
+    own = [p for p in balancer.parameters() if p.requires_grad]
+    if isinstance(optimizer, torch.optim.Optimizer):
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        if any(id(p) not in held for p in own):
+            raise OptionError(
+                f"the optimizer does not hold the parameters of {type(balancer).__name__}: "
+                "add balancer.parameters() to it, or give a function that makes the optimizer"
+            )
+        return optimizer
+    groups: list[dict[str, Any]] = [{"params": [p for p in model.parameters() if p.requires_grad]}]
+    if own:
+        groups.append({"params": own, "weight_decay": 0.0})
+    if optimizer is not None:
+        return optimizer(groups)
+    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay)

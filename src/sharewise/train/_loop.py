@@ -1,0 +1,315 @@
+"""The training loop: steps, epochs, validation, checkpoints. Everything it needs to continue is in its state."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..balance import Balancer, backward
+from ..data import Batch, Splits
+from ..errors import RunError
+from ..tasks import Task
+from ._callbacks import Callback
+from ._distributed import GradientReducer
+from ._evaluate import mean_losses, observed_count
+from ._state import load_state, save_state
+from ._stopping import EarlyStopping
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers of a run; see :func:`sharewise.fit` for their meaning."""
+
+    epochs: int
+    batch_size: int
+    accumulate: int
+    clip: float | None
+    seed: int
+    mode: str
+    checkpoint_seconds: float
+
+
+@dataclass
+class EpochRecord:
+    """What an epoch came to: mean losses a task, the mean relative improvement, seconds."""
+
+    epoch: int
+    train: dict[str, float]
+    valid: dict[str, float]
+    improvement: float
+    seconds: float
+
+
+@dataclass
+class Loop:
+    """One run of training. ``epoch``, ``batch`` and ``step`` say where it is; see :meth:`state_dict`."""
+
+    model: nn.Module
+    tasks: Sequence[Task]
+    data: Splits
+    balancer: Balancer
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    fabric: Any
+    settings: Settings
+    stopping: EarlyStopping
+    callbacks: Sequence[Callback]
+    out: Path | None
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    stop: bool = False
+    done: bool = False
+    history: list[EpochRecord] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._interrupted = False
+        self._saved_at = self._began_at = time.monotonic()
+        self._reducer = GradientReducer(self.fabric) if self.fabric.world_size > 1 else None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch, as far as the source's size tells."""
+        return math.ceil(len(self.data.train) / (self.settings.batch_size * self.settings.accumulate))
+
+    def run(self) -> None:
+        """Train to the end, or continue a checkpoint to the end; the best weights are in the model afterwards."""
+        devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices), self._interrupts():
+            torch.manual_seed(self.settings.seed)
+            if not self._resume():
+                self.stopping.reference = self._validate()
+            for callback in self.callbacks:
+                callback.on_fit_start(self)
+            while not (self.done or self.stop or self.epoch >= self.settings.epochs or self.stopping.exhausted):
+                self._train_epoch()
+                self._end_epoch()
+            self.model.load_state_dict(self.best or self.model.state_dict())
+            if not self.done:
+                self.done = True
+                self._save()
+            for callback in self.callbacks:
+                callback.on_fit_end(self)
+
+    def _train_epoch(self) -> None:
+        self.model.train()
+        self._epoch_began = time.monotonic()
+        pending = 0
+        for batch in self._batches():
+            self.batch += 1
+            pending += self._accumulate(batch.to(self.fabric.device))
+            if pending == self.settings.accumulate:
+                self._step()
+                pending = 0
+            if self.stop:
+                return
+        if pending:  # the last group is short: its gradient is a mean over fewer batches
+            for parameter in self._parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(self.settings.accumulate / pending)
+            self._step()
+
+    def _batches(self) -> Iterator[Batch]:
+        """Batches of this epoch from where it stands; each rank takes every ``world_size``-th one."""
+        world, rank = self.fabric.world_size, self.fabric.global_rank
+        source = self.data.train.batches(
+            self.settings.batch_size,
+            seed=self.settings.seed,
+            epoch=self.epoch,
+            shuffle=True,
+            start=self.batch * world,
+        )
+        if world == 1:
+            yield from source
+            return
+        group: list[Batch] = []
+        for batch in source:
+            group.append(batch)
+            if len(group) == world:  # an incomplete last group is left out: ranks must take as many steps
+                yield group[rank]
+                group = []
+
+    def _accumulate(self, batch: Batch) -> int:
+        """Forward and backward of one batch; 1 if it held any label, else 0."""
+        losses = self._losses(batch)
+        if not losses:
+            return 0
+        for callback in self.callbacks:
+            callback.on_losses(self, batch, losses)
+        share = self.settings.accumulate
+        scaled = losses if share == 1 else {name: loss / share for name, loss in losses.items()}
+        self._balance = backward(
+            scaled, self.balancer, shared=self._shared(), mode=self.settings.mode, reducer=self._reducer
+        )
+        for name, loss in losses.items():
+            value = loss.detach()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+        return 1
+
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss of each task that has a label in the batch."""
+        with self.fabric.autocast():
+            raw = self.model(batch.inputs)
+            losses = {}
+            for task in self.tasks:
+                if task.name not in batch.targets:
+                    continue
+                seen = batch.observed.get(task.name)
+                if seen is not None and not observed_count(batch, task.name):
+                    if self._reducer is None:
+                        continue
+                    losses[task.name] = raw[task.name].sum() * 0.0  # every rank must bring a row for every task
+                    continue
+                losses[task.name] = task.masked_loss(
+                    raw[task.name], batch.targets[task.name], seen, batch.weight
+                )
+        return losses
+
+    def _shared(self) -> list[nn.Parameter] | None:
+        if self.balancer.needs == "losses" or not hasattr(self.model, "shared_parameters"):
+            return None
+        return list(self.model.shared_parameters())
+
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        for group in self.optimizer.param_groups:
+            yield from group["params"]
+
+    def _step(self) -> None:
+        if self._reducer is not None:
+            self._reducer.gradients(self._parameters())
+        if self.settings.clip is not None:
+            torch.nn.utils.clip_grad_norm_(list(self._parameters()), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        for callback in self.callbacks:
+            callback.on_step(self, self._balance)
+        if self._interrupted:
+            self._save()
+            raise KeyboardInterrupt
+        if self.out and time.monotonic() - self._saved_at >= self.settings.checkpoint_seconds:
+            self._save()
+
+    def _end_epoch(self) -> None:
+        valid = self._validate()
+        train = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
+        seconds = time.monotonic() - self._epoch_began
+        record = EpochRecord(self.epoch, train, valid, self.stopping.improvement(valid), seconds)
+        self.history.append(record)
+        if self.stopping.update(self.epoch, valid):
+            self.best = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        if self.scheduler is not None:
+            self.scheduler.step()
+        self.epoch, self.batch, self._sums, self._counts = self.epoch + 1, 0, {}, {}
+        for callback in self.callbacks:
+            callback.on_epoch_end(self, record)
+
+    def _validate(self) -> dict[str, float]:
+        with self.fabric.autocast():
+            return mean_losses(self.model, self.tasks, self.data.valid)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to be continued."""
+        return {
+            "tasks": [[t.name, t.kind] for t in self.tasks],
+            "balancer": type(self.balancer).__name__,
+            "parameters": [list(p.shape) for p in self.model.parameters()],
+            "examples": len(self.data.train),
+            "batch_size": self.settings.batch_size,
+            "accumulate": self.settings.accumulate,
+            "seed": self.settings.seed,
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides how training goes on."""
+        rng: dict[str, Tensor] = {"cpu": torch.get_rng_state()}
+        if self.fabric.device.type == "cuda":
+            rng["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
+        return {
+            "fingerprint": self.fingerprint(),
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "step": self.step,
+            "done": self.done,
+            "model": self.model.state_dict(),
+            "best": self.best,
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict() if self.scheduler is not None else {},
+            "balancer": self.balancer.state_dict(),
+            "stopping": self.stopping.state_dict(),
+            "history": [asdict(r) for r in self.history],
+            "sums": self._sums,
+            "counts": self._counts,
+            "rng": rng,
+            "callbacks": [c.state_dict() for c in self.callbacks],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave; raises :class:`RunError` if it is another run's."""
+        for key, value in self.fingerprint().items():
+            if state["fingerprint"].get(key) != value:
+                raise RunError(
+                    f'"{self.out}" holds another run: its {key} is {state["fingerprint"].get(key)!r}, now {value!r}. '
+                    "Choose another folder, or delete that one"
+                )
+        self.epoch, self.batch, self.step = state["epoch"], state["batch"], state["step"]
+        self.done, self.best = state["done"], state["best"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+        self.balancer.load_state_dict(state["balancer"])
+        self.stopping.load_state_dict(state["stopping"])
+        self.history = [EpochRecord(**r) for r in state["history"]]
+        self._sums = {k: v.to(self.fabric.device) for k, v in state["sums"].items()}
+        self._counts = state["counts"]
+        torch.set_rng_state(state["rng"]["cpu"])
+        if "cuda" in state["rng"]:
+            torch.cuda.set_rng_state(state["rng"]["cuda"], self.fabric.device)
+        for callback, saved in zip(self.callbacks, state["callbacks"], strict=True):
+            callback.load_state_dict(saved)
+
+    def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        if self.out is not None and self.fabric.global_rank == 0:
+            save_state(self.out / CHECKPOINT, self.state_dict())
+
+    def _resume(self) -> bool:
+        if self.out is None or not (self.out / CHECKPOINT).exists():
+            return False
+        self.load_state_dict(load_state(self.out / CHECKPOINT))
+        return True
+
+    @contextmanager
+    def _interrupts(self) -> Iterator[None]:
+        """Ctrl-C ends training after the current step, with a checkpoint; a second one ends it at once."""
+        if self.out is None or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(number: int, frame: Any) -> None:
+            if self._interrupted:
+                raise KeyboardInterrupt
+            self._interrupted = True
+
+        former = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, former)
