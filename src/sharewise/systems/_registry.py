@@ -37,6 +37,8 @@ class System:
     reading: Literal["ours", "faithful"]
     """``faithful``: every step was read in the paper or its code. ``ours``: some steps are assumptions."""
     assumptions: tuple[str, ...]
+    remarks: tuple[str, ...]
+    """What a reader of the verdicts should know, for instance why a claim is refuted here."""
     arms: Arms
     module: str
 
@@ -54,6 +56,7 @@ def system(
     claims: Iterable[Claim],
     reading: Literal["ours", "faithful"] = "faithful",
     assumptions: Iterable[str] = (),
+    remarks: Iterable[str] = (),
 ) -> Callable[[F], F]:
     """Register the function below as the arms of the system ``id``; the function itself is unchanged.
 
@@ -64,11 +67,11 @@ def system(
     is ours or a paper of which only the abstract was read, without its assumptions, an id taken by another
     module.
     """
-    claims, assumptions = tuple(claims), tuple(assumptions)
+    claims, assumptions, remarks = tuple(claims), tuple(assumptions), tuple(remarks)
 
     def register(function: F) -> F:
         module = function.__module__
-        made = System(id, title, paper, family, data, claims, reading, assumptions, function, module)
+        made = System(id, title, paper, family, data, claims, reading, assumptions, remarks, function, module)
         _check(made)
         _FOUND[id] = made
         return function
