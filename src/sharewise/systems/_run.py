@@ -124,8 +124,8 @@ def _in_processes(
                     on_progress(done * each, len(seeds) * each)
         except BrokenProcessPool:
             raise RunError(
-                f'system "{found.id}": a process ended without an answer: killed, out of memory, or the calling '
-                "script starts work on import (guard it with `if __name__ == '__main__':`)"
+                f'system "{found.id}": a process ended without an answer: killed, out of memory, or the '
+                "calling script starts work on import (guard it with `if __name__ == '__main__':`)"
             ) from None
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
