@@ -1,0 +1,163 @@
+"""What every balancer is: weights or a direction from losses, a Gram matrix or gradient rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import BalanceError, OptionError, nearest
+from ._gram import gram_matrix, weighted_sum
+from ._state import TaskState, decode_names, encode_names
+
+Needs = Literal["losses", "gram", "gradients"]
+
+
+class Balancer(nn.Module):
+    """Turns the losses of m tasks into one update. Derive from one of its three kinds, not from this class.
+
+    Args:
+        tasks: the names the balancer is for. A task outside them is refused; ``None`` admits any.
+        seed: seed of the balancer's own ``generator``, for those that draw random numbers; ``None`` for the others.
+
+    State: parameters and buffers as in any module, ``task_state`` (entries by task name), the names, and the
+    generator. ``state_dict`` holds tensors only (no pickled objects), so safetensors can store it; loading it into
+    a new balancer with the same options continues bit for bit. A task absent from a step keeps its state.
+    """
+
+    needs: ClassVar[Needs]
+
+    def __init__(self, *, tasks: Sequence[str] | None = None, seed: int | None = None) -> None:
+        super().__init__()
+        if tasks is not None and len(set(tasks)) < len(tasks):
+            raise OptionError(f"two tasks of {list(tasks)} have the same name: give each task its own")
+        self.tasks = None if tasks is None else tuple(tasks)
+        self.task_state = TaskState()
+        self.generator = None if seed is None else torch.Generator().manual_seed(seed)
+
+    def aggregate(
+        self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None
+    ) -> Tensor:
+        """The direction ``[n]`` this balancer makes of gradient rows ``[m, n]`` (m >= 1), in the rows' dtype.
+
+        Args:
+            rows: one gradient a task.
+            losses: ``[m]``; ones if not given.
+            names: the tasks' names, which key all state; "0", "1", ... if not given.
+
+        Raises :class:`BalanceError` for names that repeat or that the balancer was not built for.
+        """
+        raise NotImplementedError
+
+    def names(self, count: int, names: Sequence[str] | None = None) -> tuple[str, ...]:
+        """``names`` checked, or "0", "1", ... for ``count`` tasks."""
+        chosen = tuple(str(i) for i in range(count)) if names is None else tuple(names)
+        if len(chosen) != count or len(set(chosen)) < count:
+            raise BalanceError(f"{count} tasks need {count} different names, got {list(chosen)}")
+        if self.tasks is not None:
+            for name in chosen:
+                if name not in self.tasks:
+                    raise BalanceError(
+                        f'task "{name}" is not one {type(self).__name__} was built for ({len(self.tasks)} tasks): '
+                        f"{nearest(name, self.tasks)} Build it with all tasks: tasks=[...]"
+                    )
+        return chosen
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Balancer:
+        super()._apply(fn, recurse)
+        self.task_state.to(fn(torch.empty(0)).device)
+        return self
+
+    def _own_state(self) -> dict[str, Tensor]:
+        """What is saved beside parameters and buffers; keys as in the state_dict, without prefix."""
+        own = {f"task_state.{field}": value for field, value in self.task_state.tensors.items()}
+        own["task_state.names"] = encode_names(self.task_state.names)
+        if self.generator is not None:
+            own["generator"] = self.generator.get_state()
+        return own
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        destination.update({prefix + key: value.clone() for key, value in self._own_state().items()})
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        found = {}
+        for key in self._own_state():
+            if prefix + key in state_dict:
+                found[key] = state_dict.pop(prefix + key)
+            else:
+                missing_keys.append(prefix + key)
+        self._take(found)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+
+    def _take(self, own: dict[str, Tensor]) -> None:
+        if "task_state.names" in own:
+            fields = {k.removeprefix("task_state."): v for k, v in own.items() if k.startswith("task_state.")}
+            self.task_state.restore(decode_names(fields.pop("names")), fields)
+        if "generator" in own and self.generator is not None:
+            self.generator.set_state(own["generator"].cpu())
+
+
+class LossBalancer(Balancer):
+    """Weights from the losses alone: one backward pass of the weighted sum."""
+
+    needs: ClassVar[Needs] = "losses"
+
+    def weights(self, losses: Tensor, *, names: Sequence[str] | None = None) -> Tensor:
+        """Weights ``[m]`` of the (detached) losses ``[m]``; they may depend on the balancer's own parameters."""
+        raise NotImplementedError
+
+    def objective(self, losses: Tensor, weights: Tensor, names: Sequence[str]) -> Tensor:
+        """The scalar that is differentiated: the weighted sum, plus a term of the balancer's parameters if any."""
+        return (weights * losses).sum()
+
+    def aggregate(
+        self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None
+    ) -> Tensor:
+        """See :meth:`Balancer.aggregate`. Cost O(mn)."""
+        known = self.names(len(rows), names)
+        given = rows.new_ones(len(rows)) if losses is None else losses.detach()
+        return weighted_sum(self.weights(given, names=known).detach(), rows)
+
+
+class GramBalancer(Balancer):
+    """Weights from the inner products of the gradient rows: the direction is ``weights @ rows``."""
+
+    needs: ClassVar[Needs] = "gram"
+
+    def weights(
+        self, gram: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None
+    ) -> Tensor:
+        """Weights ``[m]`` (float64) from the Gram matrix ``[m, m]`` (float64, positive semi-definite)."""
+        raise NotImplementedError
+
+    def aggregate(
+        self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None
+    ) -> Tensor:
+        """See :meth:`Balancer.aggregate`. Cost O(m^2 n) for the Gram matrix, besides the decision."""
+        known = self.names(len(rows), names)
+        return weighted_sum(self.weights(gram_matrix([rows]), losses, names=known), rows)
+
+
+class GradientBalancer(Balancer):
+    """A direction that is no linear combination with m weights: needs the rows themselves."""
+
+    needs: ClassVar[Needs] = "gradients"
+
+
+def row_names(names: Iterable[str]) -> str:
+    """Task names for a message."""
+    return ", ".join(f'"{name}"' for name in names)

@@ -1,0 +1,102 @@
+"""Checks of what is handed to ``backward``: each failure names the task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import BalanceError, ModelError, OptionError, nearest
+from ._graph import reaches
+
+NONFINITE = ("raise", "skip task", "skip step", "ignore")
+
+
+def check_option(name: str, value: str, known: Sequence[str]) -> None:
+    """Raise :class:`OptionError` unless ``value`` is among ``known``."""
+    if value not in known:
+        raise OptionError(f'{name} "{value}" is not known; {nearest(str(value), known)}')
+
+
+def check_losses(losses: Mapping[str, Tensor]) -> None:
+    """Every loss a scalar tensor with a graph, under a name that is a string."""
+    if not isinstance(losses, Mapping):
+        raise BalanceError(f"losses must be a mapping from task name to loss, got {type(losses).__name__}")
+    if not losses:
+        raise BalanceError("no losses given: a step needs at least one task with labels; skip the step instead")
+    for name, loss in losses.items():
+        if not isinstance(name, str):
+            raise BalanceError(f"task names must be strings, got {name!r}")
+        if not isinstance(loss, Tensor):
+            raise BalanceError(f'the loss of task "{name}" must be a tensor, got {type(loss).__name__}')
+        if loss.dim() > 0:
+            raise BalanceError(
+                f'the loss of task "{name}" must be a scalar, got shape {list(loss.shape)}: take its mean or sum'
+            )
+        if not loss.requires_grad:
+            raise BalanceError(
+                f'the loss of task "{name}" has no graph to differentiate: was it detached, or computed under no_grad?'
+            )
+
+
+def shared_list(shared: Iterable[Tensor] | nn.Module | None) -> list[Tensor] | None:
+    """``shared`` as a list of parameters; a module gives its ``shared_parameters()``, or else all its parameters."""
+    if shared is None:
+        return None
+    if isinstance(shared, nn.parallel.DistributedDataParallel):
+        raise ModelError(
+            "shared is wrapped in DistributedDataParallel, which would average at most the first task's gradient "
+            "over processes and let them drift apart: pass the module inside it (.module), never call the wrapper's "
+            "forward, and give reducer=MeanReducer()"
+        )
+    if isinstance(shared, nn.Module):
+        method = getattr(shared, "shared_parameters", shared.parameters)
+        shared = method()
+    parameters = list({id(p): p for p in shared}.values())
+    for p in parameters:
+        if not isinstance(p, Tensor):
+            raise ModelError(f"shared must hold parameters, got {type(p).__name__}: pass module.parameters()")
+    return parameters
+
+
+def not_finite(values: Tensor) -> list[int]:
+    """Positions of entries of ``[m]`` that are NaN or infinite; waits for the device."""
+    return [i for i, value in enumerate(values.tolist()) if not math.isfinite(value)]
+
+
+def refuse(names: Iterable[str], what: str) -> BalanceError:
+    """The error for losses or gradients that are not finite."""
+    listed = ", ".join(f'"{n}"' for n in names)
+    return BalanceError(
+        f"{what} of task {listed} is NaN or infinite: look at its inputs, labels and learning rate, or choose "
+        'on_nonfinite="skip task" or "skip step"'
+    )
+
+
+def rows_not_finite(squares: Tensor, blocks: Sequence[Tensor]) -> list[int]:
+    """Positions of rows with an entry that is not finite, given their squared norms (which may overflow)."""
+    return [t for t in not_finite(squares) if not all(bool(torch.isfinite(b[t]).all()) for b in blocks)]
+
+
+def check_reached(
+    names: Sequence[str], losses: Sequence[Tensor], squares: Tensor, targets: Sequence[Tensor]
+) -> None:
+    """Raise for a zero row whose loss has no path to the tensors; a gradient that just is zero is fine."""
+    for t, square in enumerate(squares.tolist()):
+        if square == 0 and not reaches(losses[t], targets):
+            raise BalanceError(
+                f'the loss of task "{names[t]}" does not depend on any shared parameter, so it cannot be balanced '
+                "with the others: leave it out and call .backward() on it"
+            )
+
+
+def check_representation(tensors: Sequence[Tensor]) -> None:
+    """Every representation a tensor with a graph."""
+    for tensor in tensors:
+        if not isinstance(tensor, Tensor) or not tensor.requires_grad:
+            raise BalanceError(
+                "representation must be the activation (or activations) between shared and task-specific parts, "
+                "with its graph; got one that asks for no gradient"
+            )

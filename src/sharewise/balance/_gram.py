@@ -1,0 +1,58 @@
+"""The Gram matrix of gradient rows, and weighted sums of them: safe in scale, light in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# Columns multiplied at a time: long enough that the matrix product dominates, short enough that rounding in
+# float32 does not grow with n (partial products are added up in float64) and copies stay small.
+CHUNK = 1 << 14
+
+# Squared norms outside this range are recomputed in float64: beyond it float32 squares may overflow or vanish.
+_SMALLEST, _LARGEST = 1e-20, 1e30
+
+
+def gram_matrix(blocks: Sequence[Tensor]) -> Tensor:
+    """``sum_b rows_b @ rows_b^T`` of blocks ``[m, n_b]``: ``[m, m]`` in float64 on the first block's device.
+
+    Products of float32 rows are formed in float32, ``CHUNK`` columns at a time, and added up in float64; rows of
+    half precision are widened chunk by chunk; float64 rows, and rows whose norms would overflow or vanish when
+    squared in float32, are multiplied in float64. A row with NaN or infinity gives a diagonal entry that is not
+    finite. Cost O(m^2 n) time, O(m CHUNK) memory.
+    """
+    gram = sum_products(blocks, torch.float32)
+    if all(b.dtype == torch.float64 for b in blocks):
+        return gram
+    squares = gram.diagonal()
+    if bool(((squares > _SMALLEST) & (squares < _LARGEST)).all()):
+        return gram
+    return sum_products(blocks, torch.float64)
+
+
+def sum_products(blocks: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """The Gram matrix with products formed in ``dtype`` (or float64 where the rows are)."""
+    count = blocks[0].shape[0]
+    total = torch.zeros(count, count, dtype=torch.float64, device=blocks[0].device)
+    for block in blocks:
+        wide = torch.promote_types(block.dtype, dtype)
+        for piece in block.split(CHUNK, dim=1):
+            rows = piece.to(wide)
+            total += (rows @ rows.T).to(total)
+    return total
+
+
+def weighted_sum(weights: Tensor, rows: Tensor) -> Tensor:
+    """``weights @ rows``: ``[m]`` times ``[m, n]`` -> ``[n]`` in the rows' dtype.
+
+    Rows of half precision are widened chunk by chunk, so that weights and sums are not rounded before the end.
+    """
+    if rows.dtype in (torch.float32, torch.float64):
+        return weights.to(rows) @ rows
+    result = torch.empty(rows.shape[1], dtype=rows.dtype, device=rows.device)
+    wide = weights.to(rows.device, torch.float32)
+    for out, piece in zip(result.split(CHUNK), rows.split(CHUNK, dim=1), strict=True):
+        out.copy_(wide @ piece.float())
+    return result

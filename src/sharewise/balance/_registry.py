@@ -1,0 +1,54 @@
+"""Balancers by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import OptionError, nearest
+from ._balancer import Balancer
+from ._constant import Constant
+from ._equal import Equal
+from ._graddrop import GradDrop
+from ._pcgrad import PCGrad
+from ._uncertainty import Uncertainty
+
+_BALANCERS: dict[str, type[Balancer]] = {
+    "constant": Constant,
+    "equal": Equal,
+    "graddrop": GradDrop,
+    "pcgrad": PCGrad,
+    "uncertainty": Uncertainty,
+}
+
+
+def available() -> list[str]:
+    """The names :func:`create` knows, sorted."""
+    return sorted(_BALANCERS)
+
+
+def create(name: str, *, tasks: Sequence[str] | None = None, **options: Any) -> Balancer:
+    """A balancer by name, for instance ``create("pcgrad", seed=1)``.
+
+    Args:
+        name: one of :func:`available`.
+        tasks: the names of all tasks. Optional for most; needed by methods that learn parameters by task. A
+            balancer that was told refuses other tasks.
+        options: the method's own; see its class.
+
+    Raises :class:`OptionError` for an unknown name or option (with the nearest known one) and for a missing one.
+    """
+    if name not in _BALANCERS:
+        raise OptionError(f'balancer "{name}" is not known; {nearest(str(name), available())}')
+    parameters = inspect.signature(_BALANCERS[name].__init__).parameters
+    known = [p for p in parameters if p not in ("self", "tasks")]
+    for option in options:
+        if option not in known:
+            hint = nearest(option, known) if known else "it has none"
+            raise OptionError(f'balancer "{name}" has no option "{option}"; {hint}')
+    given = dict(options) if tasks is None else {"tasks": tuple(tasks), **options}
+    for option, parameter in parameters.items():
+        if option != "self" and parameter.default is parameter.empty and option not in given:
+            raise OptionError(f'balancer "{name}" needs {option}=...: see its documentation')
+    return _BALANCERS[name](**given)

@@ -1,0 +1,99 @@
+"""Uncertainty weighting: learned log-variances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import OptionError
+from ._balancer import LossBalancer
+from ._state import decode_names, encode_names
+
+
+class Uncertainty(LossBalancer):
+    """Weights each task by a learned noise level: ``sum_k f_k exp(-s_k) L_k + s_k / 2``, with ``s_k`` learned.
+
+    ``s_k`` is the log-variance of the task's noise. The factor ``f_k`` is 1/2 for regression with a squared error
+    and 1 for classification. At rest ``s_k = log(2 f_k L_k)``: the method approaches weights ``1 / L_k``, so a
+    loss that goes to 0 would send its weight to infinity; ``s_k`` is therefore used clamped to ``limits``, and at a
+    limit its gradient only ever leads back inside.
+
+    Source: Kendall, Gal, Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses", CVPR 2018, equations 5
+    to 10. Different here: the limits, and the default factor of 1 for every task (then ``s_k`` starts at weight 1
+    and at rest is ``log(2 L_k)``); pass ``factors`` for the paper's own.
+
+    Args:
+        tasks: the names of all tasks: the log-variances are parameters, and an optimizer must be given
+            ``balancer.parameters()`` before the first step (without weight decay; often with a larger learning rate).
+        initial: ``s_k`` at the start.
+        limits: smallest and largest ``s_k`` used.
+        factors: task name -> ``f_k``, or ``kinds``' usual 1/2 and 1 by task; 1 where nothing is said.
+
+    One parameter a task: a task absent from a step has no gradient, and no optimizer moves it.
+    """
+
+    def __init__(
+        self,
+        *,
+        tasks: Sequence[str],
+        initial: float = 0.0,
+        limits: tuple[float, float] = (-10.0, 10.0),
+        factors: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(tasks=tasks)
+        low, high = limits
+        if not (math.isfinite(low) and math.isfinite(high) and low <= initial <= high and low < high):
+            raise OptionError(f"limits must be two finite numbers with initial between them, got {limits}, {initial}")
+        self.limits = (float(low), float(high))
+        self.factors = {name: 1.0 for name in tasks} | dict(factors or {})
+        self.log_variances = nn.ParameterList([nn.Parameter(torch.tensor(float(initial))) for _ in tasks])
+        self._place = {name: i for i, name in enumerate(tasks)}
+
+    def _chosen(self, names: Sequence[str]) -> Tensor:
+        stacked = torch.stack([self.log_variances[self._place[name]] for name in names])
+        return _Within.apply(stacked, *self.limits)
+
+    def weights(self, losses: Tensor, *, names: Sequence[str] | None = None) -> Tensor:
+        """``f_k exp(-s_k)``, with a graph to the log-variances."""
+        known = self.names(len(losses), names)
+        factors = losses.new_tensor([self.factors[name] for name in known])
+        return factors * torch.exp(-self._chosen(known)).to(losses)
+
+    def objective(self, losses: Tensor, weights: Tensor, names: Sequence[str]) -> Tensor:
+        """The weighted sum plus ``s_k / 2`` of the tasks present."""
+        return (weights * losses).sum() + self._chosen(names).sum().to(losses) / 2
+
+    def _own_state(self) -> dict[str, Tensor]:
+        return super()._own_state() | {"tasks": encode_names(self.tasks or ())}
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Log-variances find their task by name, whatever the order the tasks were given in."""
+        if prefix + "tasks" in state_dict:
+            saved, keys = decode_names(state_dict[prefix + "tasks"]), prefix + "log_variances."
+            if set(saved) != set(self._place):
+                rest[-1].append(f"the state is of tasks {saved}, this balancer was built for {list(self._place)}")
+                return
+            values = [state_dict.get(f"{keys}{saved.index(name)}") for name in self._place]
+            state_dict.update({f"{keys}{i}": v for i, v in enumerate(values) if v is not None})
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class _Within(torch.autograd.Function):
+    """Clamping whose gradient is dropped only where it would push further out, so that nothing stays stuck."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(value)
+        ctx.limits = (low, high)
+        return value.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (value,) = ctx.saved_tensors
+        low, high = ctx.limits
+        outwards = ((value <= low) & (gradient > 0)) | ((value >= high) & (gradient < 0))
+        return gradient.masked_fill(outwards, 0.0), None, None
