@@ -1,0 +1,40 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+from ..errors import SharewiseError
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run ``sharewise``; ends the process with code 0 (fine), 1 (ran, and the answer is no) or 2 (misuse)."""
+    from ._app import app
+
+    try:
+        code = app(arguments, standalone_mode=False)
+    except SharewiseError as error:
+        code = _fail(str(error))
+    except KeyboardInterrupt:
+        code = _fail("stopped; what was finished is kept, the same command continues", 130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        code = _fail("the disk is full; what was finished is kept: make room, and the same command continues")
+    except Exception as error:
+        code = _usage(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: Exception) -> int:
+    """Wrong words on the command line, as Click reports them; anything else is a bug and shows itself."""
+    if not hasattr(error, "format_message"):
+        raise error
+    hint = f" (see: {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
+    return _fail(f"{error.format_message()}{hint}")
+
+
+def _fail(message: str, code: int = 2) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return code

@@ -1,0 +1,5 @@
+"""``python -m sharewise``."""
+
+from .cli import main
+
+main()

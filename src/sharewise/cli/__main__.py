@@ -1,0 +1,5 @@
+"""``python -m sharewise.cli``."""
+
+from . import main
+
+main()

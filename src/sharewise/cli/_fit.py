@@ -1,0 +1,85 @@
+"""``sharewise fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import _options as o
+
+
+def fit(
+    table: o.Table,
+    out: Annotated[Path, typer.Option(help="Folder for the model; training continues there.", show_default=False)],
+    targets: o.Targets = "",
+    kind: o.Kind = None,
+    group: o.Group = None,
+    time: o.Time = None,
+    weight: o.Weight = None,
+    drop: o.Drop = "",
+    keep_leaks: o.KeepLeaks = False,
+    balancer: Annotated[str, typer.Option(help="How the losses become one update.")] = "equal",
+    epochs: Annotated[int, typer.Option(help="Most epochs.")] = 100,
+    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 256,
+    learning_rate: Annotated[float, typer.Option(help="Of AdamW.")] = 2e-3,
+    patience: Annotated[int, typer.Option(help="Epochs without improvement before stopping.")] = 10,
+    precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
+    seed: Annotated[int, typer.Option(help="Of split, weights and order.")] = 0,
+    logs: Annotated[str, typer.Option(help="csv, tensorboard, or both.")] = "csv",
+    export: Annotated[str | None, typer.Option(help="Also write model.onnx (onnx) or model.pt2 (torch).")] = None,
+    json: o.Json = False,
+) -> None:
+    """Train one shared model for several columns of a table, and keep it with its preprocessing.
+
+    Example: `sharewise fit people.csv --targets income,health --out models/people`
+    """
+    from ..train import fit_table
+
+    source, spec_targets = _source(table, o.names(targets))
+    fitted = fit_table(
+        source,
+        spec_targets,
+        **o.roles(kind, group, time, weight, drop, keep_leaks),
+        balancer=balancer,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        patience=patience,
+        precision=precision,
+        seed=seed,
+        out=out,
+        logs=o.names(logs),
+    )
+    if export:
+        fitted.export(export, out / ("model.onnx" if export == "onnx" else "model.pt2"))
+    test = {t: {m: v if v == v else None for m, v in d.items()} for t, d in fitted.test.items()}
+    if json:
+        o.print_json(
+            {
+                "out": str(out),
+                "test": test,
+                "epochs": len(fitted.history),
+                "best_epoch": fitted.best_epoch,
+                "warnings": fitted.warnings,
+            }
+        )
+        return
+    for text in fitted.warnings:
+        o.say(f"! {text}")
+    print(f"best of {len(fitted.history)} epochs: {fitted.best_epoch}. On the test rows:")
+    for task, metrics in test.items():
+        values = ", ".join(f"{m} {'–' if v is None else f'{v:.4g}'}" for m, v in metrics.items())
+        print(f"  {task}: {values}")
+    print(f"The model: {out}")
+
+
+def _source(table: str, targets: list[str]) -> tuple[object, list[str]]:
+    """A built-in set knows its targets."""
+    if not table.startswith("set:"):
+        return table, targets
+    from ..data import sets
+
+    frame, spec = sets.load(table.removeprefix("set:"))
+    return frame, targets or list(spec.targets)

@@ -1,0 +1,73 @@
+"""The models a study trains. Arms are made of models, and arms that need the same one share it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from .results import Arm
+
+
+class Model(NamedTuple):
+    """One model to tune: which tasks (by number), how, and the key of its folder."""
+
+    key: str
+    tasks: tuple[int, ...]
+    kind: str
+    """``network``, ``weighted`` or ``trees``."""
+    balancer: str = "equal"
+    probe: bool = False
+
+
+def network(tasks: Sequence[int], total: int, balancer: str = "equal") -> Model:
+    """A network for some tasks; one task alone is a separate model, whatever asks for it."""
+    members = tuple(sorted(tasks))
+    if len(members) == 1:
+        return Model(f"separate-{members[0]}", members, "network")
+    name = "all" if len(members) == total else "-".join(map(str, members))
+    kind = "weighted" if balancer == "constant" else "network"
+    return Model(f"{balancer}-{name}", members, kind, balancer, probe=balancer == "equal" and len(members) == total)
+
+
+def models_of(arm: str, total: int, groups: Sequence[Sequence[int]] = ()) -> list[Model]:
+    """The models of an arm over ``total`` tasks; ``groups`` (task numbers) are needed by the arm ``groups``."""
+    if arm == "separate":
+        return [network([i], total) for i in range(total)]
+    if arm == "trees":
+        return [Model(f"trees-{i}", (i,), "trees") for i in range(total)]
+    if arm == "groups":
+        return [network(g, total) for g in groups]
+    return [network(range(total), total, arm)]
+
+
+TEXTS = {
+    "separate": ("Separate models", "separate", "One network for each task, each tuned by itself."),
+    "equal": ("Shared, equal weights", "shared", "One network for all tasks; the losses are added up."),
+    "uncertainty": (
+        "Shared, uncertainty weights",
+        "shared",
+        "One network; each loss is weighted by a learned noise level (Kendall, Gal and Cipolla 2018).",
+    ),
+    "pcgrad": (
+        "Shared, PCGrad",
+        "shared",
+        "One network; a task's gradient loses the part that conflicts with another's (Yu et al. 2020).",
+    ),
+    "constant": (
+        "Shared, tuned constant weights",
+        "shared",
+        "One network; a constant weight for each loss is tuned with the other settings.",
+    ),
+    "groups": (
+        "Shared in groups",
+        "groups",
+        "A network for each group of tasks that helped each other in a first shared run (Fifty et al. 2021).",
+    ),
+    "trees": ("Boosted trees", "trees", "Gradient-boosted trees for each task, each tuned by itself."),
+}
+
+
+def describe(arm: str, groups: list[list[str]]) -> Arm:
+    """The arm's title and text for the page."""
+    title, kind, text = TEXTS[arm]
+    return Arm(name=arm, title=title, kind=kind, text=text, groups=groups if arm == "groups" else [])  # type: ignore[arg-type]
