@@ -1,0 +1,152 @@
+"""Training curves, one small figure a task, and the balancer's weights over the epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..results import Run, StudyResult
+from ._arms import arm_title, leading_arm, separate
+from ._estimate import estimate
+from ._figures import FONT, Figure, Trace, Variant, axis, base, margin_for, title
+from ._text import clean, for_plot, number, shorten
+from ._theme import SEQUENTIAL
+
+_POINTS = 200
+"""A curve has at most about so many points: more cannot be seen at its size."""
+
+
+def _with_curves(result: StudyResult, task: str | None = None) -> list[str]:
+    """Arms that have curves (of ``task``), the leading one first."""
+    has = {r.arm for r in result.runs if (any(r.curves.values()) if task is None else r.curves.get(task))}
+    first = leading_arm(result)
+    names = [arm.name for arm in result.arms if arm.name in has]
+    return sorted(names, key=lambda name: (name != first, name == separate(result)))
+
+
+def curves(result: StudyResult) -> list[tuple[str, Figure]]:
+    """(task name, figure) for each task with a curve; all figures share one selector of arms."""
+    arms = _with_curves(result)
+    figures = []
+    for i, task in enumerate(result.tasks):
+        if not _with_curves(result, task.name):
+            continue
+        variants = [Variant(arm_title(result, arm), _task_traces(result, arm, task.name)) for arm in arms]
+        layout = base(
+            190,
+            margin={"l": 58, "r": 10, "t": 8, "b": 44},
+            xaxis=axis(title=title("epoch", 6), nticks=4, rangemode="tozero", showgrid=False, showline=True),
+            yaxis=axis(nticks=4),
+            hovermode="x",
+        )
+        words = f"Validation loss of {clean(task.name)} after each epoch."
+        figures.append((clean(task.name), Figure(f"curve-{i}", "curves", words, variants, layout)))
+    return figures
+
+
+def _task_traces(result: StudyResult, arm: str, task: str) -> list[Trace]:
+    alone = separate(result)
+    traces = []
+    if alone is not None and alone != arm:
+        traces += _traces(
+            [r for r in result.runs if r.arm == alone], task, arm_title(result, alone), "@muted", "dash"
+        )
+    return traces + _traces(
+        [r for r in result.runs if r.arm == arm], task, arm_title(result, arm), "@better", "solid"
+    )
+
+
+def _traces(runs: Sequence[Run], task: str, name: str, color: str, dash: str) -> list[Trace]:
+    """Band from the lowest to the highest seed, and the mean: dotted once fewer than all seeds train on."""
+    lines = [run.curves[task] for run in runs if run.curves.get(task)]
+    if not lines:
+        return []
+    longest, all_train = max(map(len, lines)), min(map(len, lines))
+    step = max(1, -(-longest // _POINTS))
+    epochs = list(range(0, longest, step))
+    at = [[line[e] for line in lines if e < len(line)] for e in epochs]
+    mean = [estimate(values).mean for values in at]
+    # A line continues from its last full epoch, so that solid and dotted parts meet.
+    cut = sum(e < all_train for e in epochs)
+    shown = {"type": "scatter", "mode": "lines", "x0": 1, "dx": step}
+    quiet = {**shown, "line": {"width": 0, "color": color}, "hoverinfo": "skip"}
+    line = {**shown, "hoverinfo": "text"}
+    hover = [f"{for_plot(name, 40)}: {number(value)}" for value in mean]
+    traces: list[Trace] = []
+    if len(lines) > 1:
+        low = [min((v for v in values if v == v), default=None) for values in at]
+        high = [max((v for v in values if v == v), default=None) for values in at]
+        fill = {"fill": "tonexty", "fillcolor": f"{color}-band"}
+        traces += [{**quiet, "y": low}, {**quiet, "y": high, **fill}]
+    traces.append({**line, "y": mean[:cut], "hovertext": hover[:cut], "line": _line(color, dash)})
+    if cut < len(epochs):
+        start = max(0, cut - 1)
+        rest = {
+            "x0": 1 + start * step,
+            "y": mean[start:],
+            "hovertext": hover[start:],
+            "line": _line(color, "dot"),
+        }
+        traces.append({**line, **rest})
+    return traces
+
+
+def _line(color: str, dash: str) -> dict[str, object]:
+    return {"color": color, "width": 2.5 if dash != "dot" else 2, "dash": dash}
+
+
+def weights(result: StudyResult) -> Figure | None:
+    """Weights over the epochs as a map of tasks by epochs, each epoch divided by its mean over tasks."""
+    arms = [a.name for a in result.arms if any(r.weights for r in result.runs if r.arm == a.name)]
+    if not arms:
+        return None
+    first = leading_arm(result)
+    arms.sort(key=lambda name: name != first)
+    tasks = [t.name for t in result.tasks]
+    left = margin_for([shorten(t, 26) for t in tasks])
+    marks = {"tickvals": list(range(len(tasks))), "ticktext": [for_plot(t, 26) for t in tasks]}
+    layout = base(
+        max(150, 34 * len(tasks) + 90),
+        margin={"l": left, "r": 20, "t": 8, "b": 52},
+        xaxis=axis(title=title("epoch"), showgrid=False),
+        yaxis=axis(autorange="reversed", showgrid=False, **marks),
+    )
+    short = [shorten(t, 12) for t in tasks]
+    narrow = {
+        "height": max(150, 34 * len(tasks) + 90) + 80,
+        "margin": {"l": margin_for(short), "r": 10, "b": 130},
+        "yaxis": {"ticktext": [for_plot(t, 12) for t in tasks]},
+    }
+    variants = [Variant(arm_title(result, arm), [_map(result, arm, tasks)]) for arm in arms]
+    return Figure("weights", "weights", "Weight of each task in each epoch.", variants, layout, narrow)
+
+
+def _map(result: StudyResult, arm: str, tasks: list[str]) -> Trace:
+    runs = [r for r in result.runs if r.arm == arm and r.weights]
+    length = max(len(line) for r in runs for line in r.weights.values())
+    mean = [
+        [estimate(r.weights[t][e] for r in runs if e < len(r.weights.get(t, []))).mean for e in range(length)]
+        for t in tasks
+    ]
+    for e in range(length):
+        average = estimate(row[e] for row in mean).mean
+        for row in mean:
+            weight = row[e]
+            row[e] = weight / average if weight is not None and average else None
+    return {
+        "type": "heatmap",
+        "z": mean,
+        "x0": 1,
+        "dx": 1,
+        "colorscale": SEQUENTIAL,
+        "colorbar": {
+            "title": {"text": "weight", "font": {"size": FONT}},
+            "tickfont": {"size": FONT},
+            "thickness": 14,
+            "outlinewidth": 0,
+        },
+        "hoverinfo": "text",
+        "hovertext": [
+            [f"{for_plot(t, 40)}, epoch {e + 1}: {number(w)} of the mean weight" for e, w in enumerate(row)]
+            for t, row in zip(tasks, mean, strict=True)
+        ],
+    }

@@ -1,0 +1,87 @@
+"""A small still picture of the verdict, for a README: no browser, no script, every string escaped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...files import write_text
+from ..results import Comparison, StudyResult
+from ._arms import arm_title, compared, pairs
+from ._forest import reach
+from ._text import known, shorten, signed
+from ._theme import OUTCOMES
+from ._verdict import facts
+
+WIDTH, LEFT, RIGHT, TOP, ROW = 860, 250, 700, 232, 34
+"""Pixels: the picture, the two ends of the effects' axis, its first row, the height of a row."""
+
+MOST = 12
+"""Tasks drawn; a line says how many are left out."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    name: str
+    y: int
+    x: float
+    low: float
+    high: float
+    outcome: str
+    text: str
+
+
+def write_picture(result: StudyResult, path: Path | str) -> None:
+    """Write :func:`render_picture`'s drawing under ``path`` (``.svg``), atomically."""
+    write_text(path, render_picture(result))
+
+
+def render_picture(result: StudyResult) -> str:
+    """Verdict and forest plot of the recommended arm as a static SVG, light or dark as the reader's."""
+    from ._page import environment
+
+    found = pairs(result)
+    comparisons = [c for c in (compared(result, found[0]) if found else []) if known(c.effect)]
+    shown = comparisons[:MOST]
+    limit = reach(shown, result.verdict.margin)
+    lines = [_line(c, i, limit) for i, c in enumerate(shown)]
+    bottom = TOP + ROW * len(lines)
+    said = facts(result)
+    return environment().get_template("picture.svg.j2").render(
+        verdict=said,
+        sentence=_wrap(said.sentence, 84),
+        title=shorten(result.title, 70),
+        subject=arm_title(result, found[0][0]) if found else "",
+        against=arm_title(result, found[0][1]).lower() if found else "",
+        lines=lines,
+        marks={name: mark.glyph for name, mark in OUTCOMES.items()},
+        zero=_x(0.0, limit),
+        margin=_x(-result.verdict.margin, limit),
+        margin_text=f"margin {signed(-result.verdict.margin)} %",
+        left_out=len(comparisons) - len(shown),
+        width=WIDTH,
+        top=TOP,
+        bottom=bottom,
+        height=bottom + (64 if lines else -30),
+    )  # fmt: skip
+
+
+def _x(effect: float, limit: float) -> float:
+    inside = max(-limit, min(limit, effect))
+    return round(LEFT + (RIGHT - LEFT) * (inside + limit) / (2 * limit), 1)
+
+
+def _line(c: Comparison, i: int, limit: float) -> _Line:
+    low = _x(c.low if known(c.low) else c.effect, limit)
+    high = _x(c.high if known(c.high) else c.effect, limit)
+    text = f"{signed(c.effect)} % {c.outcome}"
+    return _Line(
+        shorten(c.task, 26), TOP + ROW * i + ROW // 2, _x(c.effect, limit), low, high, c.outcome, text
+    )
+
+
+def _wrap(text: str, length: int) -> list[str]:
+    """Lines of at most ``length`` characters, two at most."""
+    import textwrap
+
+    return textwrap.wrap(text, length, max_lines=2, placeholder=" …")
