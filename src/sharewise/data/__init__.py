@@ -1,6 +1,77 @@
-"""Where examples come from."""
+"""Where examples come from: tables, tensors, sources of one task each.
+
+Names that need Polars are loaded when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from ._batch import Batch, map_tensors
 from ._source import LoaderSource, Source, Splits, TensorSource, epoch_generator
+from ._spec import Column, TableSchema, TableSpec, TableWarning, Target
 
-__all__ = ["Batch", "LoaderSource", "Source", "Splits", "TensorSource", "epoch_generator", "map_tensors"]
+_LAZY = {
+    "Leak": "_leaks",
+    "Preprocessor": "_preprocess",
+    "RowSplit": "_split",
+    "TableData": "_load",
+    "find_drift": "_drift",
+    "find_leaks": "_leaks",
+    "inspect_table": "_inspect",
+    "load_splits": "_load",
+    "read_table": "_read",
+    "split_rows": "_split",
+}
+
+if TYPE_CHECKING:
+    from . import sets
+    from ._drift import find_drift
+    from ._inspect import inspect_table
+    from ._leaks import Leak, find_leaks
+    from ._load import TableData, load_splits
+    from ._preprocess import Preprocessor
+    from ._read import read_table
+    from ._split import RowSplit, split_rows
+
+__all__ = [
+    "Batch",
+    "Column",
+    "Leak",
+    "LoaderSource",
+    "Preprocessor",
+    "RowSplit",
+    "Source",
+    "Splits",
+    "TableData",
+    "TableSchema",
+    "TableSpec",
+    "TableWarning",
+    "Target",
+    "TensorSource",
+    "epoch_generator",
+    "find_drift",
+    "find_leaks",
+    "inspect_table",
+    "load_splits",
+    "map_tensors",
+    "read_table",
+    "sets",
+    "split_rows",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "sets":
+        value: Any = importlib.import_module(".sets", __name__)
+    elif name in _LAZY:
+        value = getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,63 @@
+"""Splits whose parts do not look alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from ._convert import convert
+from ._spec import TableSchema, TableWarning
+
+_MOST_ROWS = 50_000
+_EFFECT = 0.1
+_LEVEL = 0.01
+
+
+def find_drift(train: pl.DataFrame, test: pl.DataFrame, schema: TableSchema) -> list[TableWarning]:
+    """A warning for each feature or target that is distributed differently in training and test rows.
+
+    Numbers and dates: two-sample Kolmogorov-Smirnov; categories: chi-squared of the 50 commonest values, the
+    rest together. A column is named where p < 0.01 after Bonferroni's correction over the columns *and* the
+    difference is large: KS distance, or Cramer's V, above 0.1; so many rows alone raise no alarm. Missing
+    values are a category, and for numbers their shares are compared as well.
+    """
+    kinds = {c.name: c.kind for c in schema.features}
+    kinds |= {t.name: "number" if t.kind == "regression" else "category" for t in schema.targets}
+    train, test = (f.sample(_MOST_ROWS, seed=0) if f.height > _MOST_ROWS else f for f in (train, test))
+    found = []
+    for name, kind in kinds.items():
+        effect, p, how = _compare(convert(train[name], kind), convert(test[name], kind))
+        if effect > _EFFECT and p * len(kinds) < _LEVEL:
+            text = f'column "{name}" differs between training and test rows ({how} {effect:.2f})'
+            found.append(TableWarning("drift", name, text))
+    return found
+
+
+def _compare(a: pl.Series, b: pl.Series) -> tuple[float, float, str]:
+    if a.dtype == pl.String:
+        return *_chi_squared(a, b), "Cramer's V"
+    gaps = _chi_squared(a.is_null().cast(pl.String), b.is_null().cast(pl.String))
+    if gaps[0] > _EFFECT:
+        return *gaps, "missing values, Cramer's V"
+    from scipy.stats import ks_2samp
+
+    a, b = a.drop_nulls(), b.drop_nulls()
+    if min(len(a), len(b)) < 20:
+        return 0.0, 1.0, ""
+    result = ks_2samp(a.to_physical().to_numpy(), b.to_physical().to_numpy(), method="asymp")
+    return float(result.statistic), float(result.pvalue), "Kolmogorov-Smirnov distance"
+
+
+def _chi_squared(a: pl.Series, b: pl.Series) -> tuple[float, float]:
+    from scipy.stats import chi2_contingency
+
+    both = pl.concat([a, b]).fill_null("\0")
+    common = both.value_counts(sort=True)[both.name].head(50).to_list()
+    code = {v: i for i, v in enumerate(sorted(common))}
+    codes = both.replace_strict(code, default=len(code), return_dtype=pl.Int64).to_numpy()
+    table = np.stack([np.bincount(part, minlength=len(code) + 1) for part in (codes[: len(a)], codes[len(a) :])])
+    table = table[:, table.sum(0) >= 10]
+    if table.shape[1] < 2 or (table.sum(1) == 0).any():
+        return 0.0, 1.0
+    result = chi2_contingency(table, correction=False)
+    return float(np.sqrt(result.statistic / table.sum())), float(result.pvalue)
