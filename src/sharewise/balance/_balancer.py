@@ -37,9 +37,7 @@ class Balancer(nn.Module):
         self.task_state = TaskState()
         self.generator = None if seed is None else torch.Generator().manual_seed(seed)
 
-    def aggregate(
-        self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None
-    ) -> Tensor:
+    def aggregate(self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """The direction ``[n]`` this balancer makes of gradient rows ``[m, n]`` (m >= 1), in the rows' dtype.
 
         Args:
@@ -124,9 +122,7 @@ class LossBalancer(Balancer):
         """The scalar that is differentiated: the weighted sum, plus a term of the balancer's parameters if any."""
         return (weights * losses).sum()
 
-    def aggregate(
-        self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None
-    ) -> Tensor:
+    def aggregate(self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """See :meth:`Balancer.aggregate`. Cost O(mn)."""
         known = self.names(len(rows), names)
         given = rows.new_ones(len(rows)) if losses is None else losses.detach()
@@ -138,15 +134,11 @@ class GramBalancer(Balancer):
 
     needs: ClassVar[Needs] = "gram"
 
-    def weights(
-        self, gram: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None
-    ) -> Tensor:
+    def weights(self, gram: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """Weights ``[m]`` (float64) from the Gram matrix ``[m, m]`` (float64, positive semi-definite)."""
         raise NotImplementedError
 
-    def aggregate(
-        self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None
-    ) -> Tensor:
+    def aggregate(self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """See :meth:`Balancer.aggregate`. Cost O(m^2 n) for the Gram matrix, besides the decision."""
         known = self.names(len(rows), names)
         return weighted_sum(self.weights(gram_matrix([rows]), losses, names=known), rows)

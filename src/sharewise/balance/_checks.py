@@ -80,9 +80,7 @@ def rows_not_finite(squares: Tensor, blocks: Sequence[Tensor]) -> list[int]:
     return [t for t in not_finite(squares) if not all(bool(torch.isfinite(b[t]).all()) for b in blocks)]
 
 
-def check_reached(
-    names: Sequence[str], losses: Sequence[Tensor], squares: Tensor, targets: Sequence[Tensor]
-) -> None:
+def check_reached(names: Sequence[str], losses: Sequence[Tensor], squares: Tensor, targets: Sequence[Tensor]) -> None:
     """Raise for a zero row whose loss has no path to the tensors; a gradient that just is zero is fine."""
     for t, square in enumerate(squares.tolist()):
         if square == 0 and not reaches(losses[t], targets):

@@ -48,9 +48,7 @@ class GradDrop(GradientBalancer):
                     raise OptionError(f'leak names task "{name}", which is not among the tasks: {nearest(name, tasks)}')
         self.leak = leak
 
-    def aggregate(
-        self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None
-    ) -> Tensor:
+    def aggregate(self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """The direction ``[n]`` of rows ``[m, n]``; see :meth:`Balancer.aggregate`."""
         known = self.names(len(rows), names)
         by_name = self.leak if isinstance(self.leak, Mapping) else dict.fromkeys(known, self.leak)

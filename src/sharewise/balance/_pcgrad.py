@@ -32,9 +32,7 @@ class PCGrad(GramBalancer):
     def __init__(self, *, seed: int = 0, tasks: Sequence[str] | None = None) -> None:
         super().__init__(tasks=tasks, seed=seed)
 
-    def weights(
-        self, gram: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None
-    ) -> Tensor:
+    def weights(self, gram: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """Weights ``[m]`` (float64), all >= 1 apart from rounding. Cost O(m^3), in m vectorised steps."""
         count = len(gram)
         self.names(count, names)

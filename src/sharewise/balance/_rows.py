@@ -126,7 +126,10 @@ def take_batched(
         allow_unused=True,
         is_grads_batched=True,
     )
-    full = [torch.zeros(len(losses), *p.shape).to(p) if g is None else g for p, g in zip([*targets, *common], gradients, strict=True)]
+    full = [
+        torch.zeros(len(losses), *p.shape).to(p) if g is None else g
+        for p, g in zip([*targets, *common], gradients, strict=True)
+    ]
     for p, g in zip(common, full[len(targets) :], strict=True):
         for t in tasks_of[id(p)]:
             mine.pairs[t].append((p, g[t]))

@@ -49,7 +49,7 @@ class Uncertainty(LossBalancer):
         if not (math.isfinite(low) and math.isfinite(high) and low <= initial <= high and low < high):
             raise OptionError(f"limits must be two finite numbers with initial between them, got {limits}, {initial}")
         self.limits = (float(low), float(high))
-        self.factors = {name: 1.0 for name in tasks} | dict(factors or {})
+        self.factors = dict.fromkeys(tasks, 1.0) | dict(factors or {})
         self.log_variances = nn.ParameterList([nn.Parameter(torch.tensor(float(initial))) for _ in tasks])
         self._place = {name: i for i, name in enumerate(tasks)}
 
