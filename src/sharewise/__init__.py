@@ -35,16 +35,73 @@ _WHERE = {
 }
 _MODULES = ("tasks", "data", "sharing", "balance", "train", "audit", "study", "systems", "errors", "files")
 
-__all__ = [*_WHERE, *_MODULES, "__version__"]  # noqa: PLE0604
+__all__ = [
+    "Balance",
+    "Balancer",
+    "Batch",
+    "Fitted",
+    "HardSharing",
+    "PerTaskSource",
+    "SharewiseError",
+    "Splits",
+    "Task",
+    "TensorSource",
+    "__version__",
+    "audit",
+    "backward",
+    "balance",
+    "binary",
+    "custom",
+    "data",
+    "errors",
+    "files",
+    "fit",
+    "fit_table",
+    "load",
+    "multiclass",
+    "multilabel",
+    "ranking",
+    "regression",
+    "segmentation",
+    "sharing",
+    "study",
+    "systems",
+    "tasks",
+    "train",
+]
 
 if TYPE_CHECKING:
-    from . import audit, balance, data, errors, files, sharing, study, systems, tasks, train
-    from .balance import Balance, Balancer, backward
-    from .data import Batch, PerTaskSource, Splits, TensorSource
-    from .errors import SharewiseError
-    from .sharing import HardSharing
-    from .tasks import Task, binary, custom, multiclass, multilabel, ranking, regression, segmentation
-    from .train import Fitted, fit, fit_table, load
+    from . import audit as audit
+    from . import balance as balance
+    from . import data as data
+    from . import errors as errors
+    from . import files as files
+    from . import sharing as sharing
+    from . import study as study
+    from . import systems as systems
+    from . import tasks as tasks
+    from . import train as train
+    from .balance import Balance as Balance
+    from .balance import Balancer as Balancer
+    from .balance import backward as backward
+    from .data import Batch as Batch
+    from .data import PerTaskSource as PerTaskSource
+    from .data import Splits as Splits
+    from .data import TensorSource as TensorSource
+    from .errors import SharewiseError as SharewiseError
+    from .sharing import HardSharing as HardSharing
+    from .tasks import Task as Task
+    from .tasks import binary as binary
+    from .tasks import custom as custom
+    from .tasks import multiclass as multiclass
+    from .tasks import multilabel as multilabel
+    from .tasks import ranking as ranking
+    from .tasks import regression as regression
+    from .tasks import segmentation as segmentation
+    from .train import Fitted as Fitted
+    from .train import fit as fit
+    from .train import fit_table as fit_table
+    from .train import load as load
 
 
 def __getattr__(name: str) -> Any:

@@ -28,7 +28,7 @@ def propose_groups(affinity: npt.NDArray[np.float64], names: Sequence[str]) -> l
     """The partition of the tasks with the largest total :func:`group_score`.
 
     ``affinity[i, j]``, ``[m, m]``: how much i helps j. Exact up to 8 tasks; beyond, the pair of groups whose union
-    gains most is merged until none gains (O(m^3) a merge). Groups are listed by their first member.
+    gains most is merged until all would lose (O(m^3) a merge). Groups are listed by their first member.
     """
     m = len(names)
     best = max(partitions(m), key=lambda p: sum(group_score(affinity, g) for g in p)) if m <= EXHAUSTIVE else None
@@ -50,12 +50,12 @@ def partitions(m: int) -> Iterator[list[list[int]]]:
 def _merge_greedily(affinity: npt.NDArray[np.float64], m: int) -> list[list[int]]:
     groups = [[i] for i in range(m)]
     while True:
-        gain, pair = 0.0, None
+        gain, pair = 0.0, None  # a tie is merged: fewer models for the same score
         for a in range(len(groups)):
             for b in range(a + 1, len(groups)):
                 joined = group_score(affinity, groups[a] + groups[b])
                 change = joined - group_score(affinity, groups[a]) - group_score(affinity, groups[b])
-                if change > gain:
+                if change > gain or (pair is None and change == gain):
                     gain, pair = change, (a, b)
         if pair is None:
             return groups

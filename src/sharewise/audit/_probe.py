@@ -35,8 +35,7 @@ def shared_gradients(losses: dict[str, Tensor], shared: dict[str, nn.Parameter])
     for name, loss in losses.items():
         grads = torch.autograd.grad(loss, list(shared.values()), retain_graph=True, allow_unused=True)
         rows[name] = {
-            key: torch.zeros_like(p) if g is None else g
-            for (key, p), g in zip(shared.items(), grads, strict=True)
+            key: torch.zeros_like(p) if g is None else g for (key, p), g in zip(shared.items(), grads, strict=True)
         }
     return rows
 
@@ -78,15 +77,17 @@ def lookahead(
 def displacement(optimizer: torch.optim.Optimizer, parameter: nn.Parameter, gradient: Tensor) -> Tensor:
     """The step the optimizer would take on this gradient alone, momentum aside.
 
-    The learning rate times the gradient, divided by the root of Adam's second moment where there is one: with
-    plain gradients, as in [TAG], the step would have little to do with what training does.
+    The learning rate times the gradient, divided by the root of Adam's second moment (this gradient included) where
+    there is one: with plain gradients, as in [TAG], the step would have little to do with what training does.
     """
     group = next(g for g in optimizer.param_groups if any(p is parameter for p in g["params"]))
     state: dict[str, Any] = optimizer.state.get(parameter, {})
     if "exp_avg_sq" not in state:
         return group["lr"] * gradient
-    correction = 1 - group["betas"][1] ** float(state["step"])
-    return group["lr"] * gradient / ((state["exp_avg_sq"] / correction).sqrt() + group["eps"])
+    beta = group["betas"][1]
+    second = beta * state["exp_avg_sq"] + (1 - beta) * gradient.square()
+    correction = 1 - beta ** (float(state["step"]) + 1)
+    return group["lr"] * gradient / ((second / correction).sqrt() + group["eps"])
 
 
 class SharingProbe(Callback):
@@ -116,7 +117,12 @@ class SharingProbe(Callback):
         self.measure(loop.model, loop.tasks, batch, loop.optimizer, loop.epoch)
 
     def measure(
-        self, model: nn.Module, tasks: Sequence[Task], batch: Batch, optimizer: torch.optim.Optimizer, epoch: int
+        self,
+        model: nn.Module,
+        tasks: Sequence[Task],
+        batch: Batch,
+        optimizer: torch.optim.Optimizer,
+        epoch: int,
     ) -> None:
         """One probe."""
         shared = shared_by_name(model)
@@ -142,7 +148,6 @@ class SharingProbe(Callback):
     def load_state_dict(self, state: dict) -> None:
         """Take back what :meth:`state_dict` gave."""
         self.epochs, self.cosine, self.affinity = state["epochs"], state["cosine"], state["affinity"]
-
 
 
 def shared_by_name(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -3,11 +3,11 @@
 from ._callbacks import Callback
 from ._evaluate import evaluate, gather_targets, mean_losses, predict, score
 from ._export import export
+from ._fit import fit
 from ._fitted import Fitted, load
 from ._loop import EpochRecord, Loop
 from ._stopping import EarlyStopping
 from ._table import build_table_model, fit_data, fit_table
-from ._fit import fit
 
 __all__ = [
     "Callback",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -75,6 +76,18 @@ class Fitted:
             data = self.preprocessor.source(read_table(data))
         return _evaluate.evaluate(self.model, self.tasks, data)
 
+    def _example(self) -> dict[str, Tensor]:
+        """Inputs of two rows."""
+        import torch
+
+        assert self.preprocessor is not None
+        p = self.preprocessor
+        return {
+            "numeric": torch.zeros(2, len(p.numbers)),
+            "missing": torch.zeros(2, len(p.indicators)),
+            "category": torch.zeros(2, len(p.categories), dtype=torch.int64),
+        }
+
     def _source(self, frame: pl.DataFrame) -> TensorSource:
         """Inputs alone; a source wants some target, and the row numbers are at hand."""
         import torch
@@ -109,7 +122,7 @@ class Fitted:
             {
                 "format": 1,
                 "tasks": [task_to_json(t) for t in self.tasks],
-                "preprocessor": self.preprocessor.to_json() if self.preprocessor else None,
+                "preprocessor": json.loads(self.preprocessor.to_json()) if self.preprocessor else None,
                 "settings": self.settings,
                 "history": [asdict(r) for r in self.history],
                 "best_epoch": self.best_epoch,
@@ -129,7 +142,7 @@ class Fitted:
 
         if self.preprocessor is None:
             raise ModelError("export() needs an example input: use sharewise.train.export(model, tasks, inputs, ...)")
-        export(self.model, self.tasks, self.preprocessor.example(), kind, path)
+        export(self.model, self.tasks, self._example(), kind, path)
 
 
 def load(folder: Path | str, *, model: nn.Module | None = None, tasks: Sequence[Task] | None = None) -> Fitted:
@@ -150,7 +163,7 @@ def load(folder: Path | str, *, model: nn.Module | None = None, tasks: Sequence[
     except Exception as error:
         raise RunError(f'"{folder}" holds a fitted model that cannot be read: {error}') from None
     found = tuple(tasks) if tasks is not None else tuple(task_from_json(t) for t in about["tasks"])
-    preprocessor = Preprocessor.from_json(about["preprocessor"]) if about["preprocessor"] else None
+    preprocessor = Preprocessor.from_json(json.dumps(about["preprocessor"])) if about["preprocessor"] else None
     if preprocessor is not None:
         model = table_model(found, **about["settings"])
     if model is None:
@@ -176,5 +189,3 @@ def load(folder: Path | str, *, model: nn.Module | None = None, tasks: Sequence[
 def _finite(metrics: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
     """NaN (a metric the labels do not define) travels as null."""
     return {t: {m: v if v == v else None for m, v in d.items()} for t, d in metrics.items()}
-
-

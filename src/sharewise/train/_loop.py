@@ -94,6 +94,7 @@ class Loop:
             torch.manual_seed(self.settings.seed)
             if not self._resume():
                 self.stopping.reference = self._validate()
+                self._save()  # the initial weights are state too: a run killed at once must start from the same
             for callback in self.callbacks:
                 callback.on_fit_start(self)
             while not (self.done or self.stop or self.epoch >= self.settings.epochs or self.stopping.exhausted):
@@ -176,9 +177,7 @@ class Loop:
                         continue
                     losses[task.name] = raw[task.name].sum() * 0.0  # every rank must bring a row for every task
                     continue
-                losses[task.name] = task.masked_loss(
-                    raw[task.name], batch.targets[task.name], seen, batch.weight
-                )
+                losses[task.name] = task.masked_loss(raw[task.name], batch.targets[task.name], seen, batch.weight)
         return losses
 
     def _shared(self) -> list[nn.Parameter] | None:

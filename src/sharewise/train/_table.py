@@ -12,8 +12,8 @@ from ..data import Preprocessor, TableData, TableSpec, load_splits
 from ..sharing import HardSharing, table_model
 from ..tasks import Task
 from . import _evaluate
-from ._fitted import Fitted
 from ._fit import fit
+from ._fitted import Fitted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,7 +86,13 @@ def build_table_model(
 
     Weights are drawn from ``seed``; the caller's global random state is left as it was.
     """
-    full = {**preprocessor.dimensions(), **settings}
+    full = {
+        "numeric": len(preprocessor.numbers),
+        "missing": len(preprocessor.indicators),
+        "categories": preprocessor.cardinalities,
+        "bins": preprocessor.bins,
+        **settings,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return table_model(tasks, **full), full
