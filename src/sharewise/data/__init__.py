@@ -9,11 +9,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._batch import Batch, map_tensors
+from ._pertask import PerTaskSource
 from ._source import LoaderSource, Source, Splits, TensorSource, epoch_generator
 from ._spec import Column, TableSchema, TableSpec, TableWarning, Target
 
 _LAZY = {
     "Leak": "_leaks",
+    "ParquetSource": "_parquet",
     "Preprocessor": "_preprocess",
     "RowSplit": "_split",
     "TableData": "_load",
@@ -21,6 +23,7 @@ _LAZY = {
     "find_leaks": "_leaks",
     "inspect_table": "_inspect",
     "load_splits": "_load",
+    "per_task_tables": "_tables",
     "read_table": "_read",
     "split_rows": "_split",
 }
@@ -31,15 +34,19 @@ if TYPE_CHECKING:
     from ._inspect import inspect_table
     from ._leaks import Leak, find_leaks
     from ._load import TableData, load_splits
+    from ._parquet import ParquetSource
     from ._preprocess import Preprocessor
     from ._read import read_table
     from ._split import RowSplit, split_rows
+    from ._tables import per_task_tables
 
 __all__ = [
     "Batch",
     "Column",
     "Leak",
     "LoaderSource",
+    "ParquetSource",
+    "PerTaskSource",
     "Preprocessor",
     "RowSplit",
     "Source",
@@ -56,6 +63,7 @@ __all__ = [
     "inspect_table",
     "load_splits",
     "map_tensors",
+    "per_task_tables",
     "read_table",
     "sets",
     "split_rows",

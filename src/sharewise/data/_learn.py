@@ -39,8 +39,13 @@ def learn(frame: pl.DataFrame, schema: TableSchema) -> Preprocessor:
                 edges.append(_edges(number, values))
     if not numbers and not categories and not indicators:
         raise DataError("all features are constant in the training rows: nothing can be learned from them")
-    targets = tuple(_target(frame[t.name], t) for t in schema.targets)
-    return Preprocessor(tuple(numbers), tuple(indicators), tuple(categories), targets, schema.spec.weight, tuple(edges))
+    found = learn_targets(frame, schema)
+    return Preprocessor(tuple(numbers), tuple(indicators), tuple(categories), found, schema.spec.weight, tuple(edges))
+
+
+def learn_targets(frame: pl.DataFrame, schema: TableSchema) -> tuple[TargetCode, ...]:
+    """Means, scales and classes of the training labels in ``frame``."""
+    return tuple(_target(frame[t.name], t) for t in schema.targets)
 
 
 def _number(column: Column, part: str, values: np.ndarray) -> NumberInput | None:

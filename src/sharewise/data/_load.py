@@ -103,7 +103,8 @@ def load_splits(
     schema, leaks = without_leaks(train, schema, keep_leaks)
     preprocessor = Preprocessor.fit(train, schema)
     parts = {"validation": frame[rows.valid], "test": held_out}
-    warnings = gather(leaks, keep_leaks, train, parts, schema, preprocessor)
+    notes = [*schema.warnings, *find_drift(train, held_out, schema), *same_targets(train, schema)]
+    warnings = in_order([leak.warning(keep_leaks) for leak in leaks] + notes + lost_classes(preprocessor, parts))
     splits = Splits(*(preprocessor.source(part) for part in (train, *parts.values())))
     return TableData(splits, preprocessor, schema, warnings, frame.height, rows, frame, tuple(leaks))
 
@@ -127,27 +128,23 @@ def without_leaks(train: pl.DataFrame, schema: TableSchema, keep: bool) -> tuple
     return replace(schema, features=features, dropped=dropped), leaks
 
 
-def gather(
-    leaks: list[Leak],
-    kept: bool,
-    train: pl.DataFrame,
-    parts: dict[str, pl.DataFrame],
-    schema: TableSchema,
-    preprocessor: Preprocessor,
-) -> tuple[TableWarning, ...]:
-    """All warnings: leaks, tiny tasks, drift, others."""
-    found = [leak.warning(kept) for leak in leaks]
-    found += schema.warnings
-    found += find_drift(train, parts["test"], schema)
-    found += same_targets(train, schema)
+def lost_classes(preprocessor: Preprocessor, parts: dict[str, pl.DataFrame]) -> list[TableWarning]:
+    """A warning where a part has labels of a class that no training row has."""
+    found = []
     for code in preprocessor.outputs:
         for part, frame in parts.items():
-            lost = int(frame[code.name].is_not_null().sum()) - int(code.encode(frame[code.name])[1].sum())
+            series = frame[code.name]
+            lost = len(series) - series.null_count() - int(code.encode(series)[1].sum())
             if lost:
                 text = f'{lost} {part} labels of target "{code.name}" are of a class no training row has: not used'
                 found.append(TableWarning("other", code.name, text))
+    return found
+
+
+def in_order(warnings: list[TableWarning]) -> tuple[TableWarning, ...]:
+    """Worst first: leaks, tiny tasks, drift, others."""
     order = ("leak", "tiny task", "drift", "other")
-    return tuple(sorted(found, key=lambda w: order.index(w.kind)))
+    return tuple(sorted(warnings, key=lambda w: order.index(w.kind)))
 
 
 def _streams(table: Any, stream: bool | None) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 from .. import tasks as make
 from ..errors import DataError, nearest
 from ..tasks import Task
+from ._batch import Batch
 from ._columns import CategoryInput, NumberInput, TargetCode, number_parts
 from ._convert import convert
 from ._inspect import check_weight, refuse_infinite
@@ -67,6 +69,19 @@ class Preprocessor:
 
         return learn(frame, schema)
 
+    @classmethod
+    def fit_parquet(
+        cls, path: str | Path, rows: np.ndarray, schema: TableSchema, *, sample: int = 200_000, seed: int = 0
+    ) -> Preprocessor:
+        """Learn from the training rows ``rows`` of a Parquet file too big to hold.
+
+        Features are learned from ``sample`` rows drawn at random (all, if there are no more), targets from
+        all.
+        """
+        from ._stream import learn_parquet
+
+        return learn_parquet(Path(path), rows, schema, sample, seed)
+
     @property
     def bins(self) -> list[list[float]]:
         """``edges`` as lists."""
@@ -80,10 +95,14 @@ class Preprocessor:
     @property
     def columns(self) -> list[str]:
         """Feature columns a table must have to be encoded."""
-        return list(dict.fromkeys([*(n.column for n in self.numbers), *self.indicators, *self._category_names()]))
+        names = [*(n.column for n in self.numbers), *self.indicators, *(c.column for c in self.categories)]
+        return list(dict.fromkeys(names))
 
-    def _category_names(self) -> list[str]:
-        return [c.column for c in self.categories]
+    @property
+    def all_columns(self) -> list[str]:
+        """``columns``, targets and weight: what training needs."""
+        more = [t.name for t in self.outputs] + ([] if self.weight is None else [self.weight])
+        return [*self.columns, *more]
 
     def tasks(self) -> list[Task]:
         """One task a target, with ``loc`` and ``scale`` or ``classes`` as in the training rows."""
@@ -162,10 +181,15 @@ class Preprocessor:
         check_weight(frame[self.weight])
         return torch.from_numpy(convert(frame[self.weight], "number").cast(pl.Float32).to_numpy().copy())
 
+    def batch(self, frame: pl.DataFrame) -> Batch:
+        """The rows as one batch; the frame must have the targets."""
+        targets, observed = self.targets(frame)
+        return Batch(self.encode(frame), targets, observed, self.weights(frame))
+
     def source(self, frame: pl.DataFrame) -> TensorSource:
         """The rows as examples in memory; the frame must have the targets."""
-        targets, observed = self.targets(frame)
-        return TensorSource(self.encode(frame), targets, observed, self.weights(frame))
+        made = self.batch(frame)
+        return TensorSource(made.inputs, made.targets, made.observed, made.weight)
 
     def arrays(self, frame: pl.DataFrame) -> tuple[np.ndarray, list[bool]]:
         """For gradient-boosted trees: float64 ``[N, p + c]`` and which columns are categories.
