@@ -1,14 +1,16 @@
 """How several losses become one update: ``backward()``, one method a file."""
 
-from ._backward import MODES, backward
+from ._backward import backward
 from ._balance import Balance
 from ._balancer import Balancer, GradientBalancer, GramBalancer, LossBalancer
 from ._constant import Constant
 from ._equal import Equal
 from ._graddrop import GradDrop
+from ._measure import measure
 from ._pcgrad import PCGrad
 from ._reducer import MeanReducer, Reducer
 from ._registry import available, create
+from ._take import MODES
 from ._uncertainty import Uncertainty
 
 __all__ = [
@@ -28,4 +30,5 @@ __all__ = [
     "available",
     "backward",
     "create",
+    "measure",
 ]

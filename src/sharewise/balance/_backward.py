@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import BalanceError, OptionError
 from . import _checks as checks
 from ._balance import Balance
 from ._balancer import Balancer, GramBalancer, LossBalancer
-from ._graph import leaves_before, split_leaves
+from ._gram import full_precision
 from ._reducer import Reducer
-from ._rows import OwnGradients, Rows, add_gradients, take_batched, take_in_loop
-
-_TAKE: dict[str, Callable[..., tuple[Rows, OwnGradients]]] = {"loop": take_in_loop, "batched": take_batched}
-MODES = ("auto", *_TAKE, "representation")
+from ._rows import Rows, add_gradients
+from ._take import MODES, OwnGradients, take_rows
 
 
 def backward(
@@ -31,11 +28,11 @@ def backward(
     on_nonfinite: str = "raise",
     scale: float = 1.0,
 ) -> Balance:
-    """Fill ``.grad`` with one balanced update of several tasks: in place of ``sum(losses.values()).backward()``.
+    """Fill ``.grad`` with one balanced update of several tasks, in place of ``sum(losses.values()).backward()``.
 
     Shared parameters get the balanced direction. Task-specific ones get the gradient of their own loss: times the
     task's weight for methods on losses (which differentiate the weighted sum), as it is for all others. Gradients
-    are added to what ``.grad`` holds, as torch does. Nothing is filled when an error is raised.
+    are added to what ``.grad`` holds, as torch does. Where an error is raised before the pass, nothing is filled.
 
     Args:
         losses: task name -> scalar loss with a graph. A task without labels in this step is simply left out.
@@ -45,14 +42,14 @@ def backward(
             Frozen parameters are left out. Not needed by methods on losses.
         representation: the activation, or activations, that all shared computation goes through. Per-task gradients
             are then taken with respect to it, and the trunk is passed once, with the balanced gradient: an upper
-            bound of the exact method (Sener and Koltun 2018 for MGDA), another method for others.
+            bound for MGDA (Sener and Koltun 2018, section 3.3), a related method for the others.
         mode: ``loop``: a backward pass a task. ``batched``: one pass vectorised over tasks. ``representation``:
             as above. ``auto``: ``representation`` if one is given, else ``loop``, which is exact, works with every
             operation, and is the faster one on CPUs. Methods on losses always take one plain pass.
         reducer: combines losses and rows over processes before the decision; see :class:`Reducer`.
         on_nonfinite: what to do about a NaN or infinite loss, or gradient row: ``raise``; ``skip task``, balance the
-            others; ``skip step``, fill nothing; ``ignore``, do not look (no wait for the device in methods on
-            losses).
+            others; ``skip step``, fill nothing; ``ignore``, do not look, so that methods on losses never wait for
+            the device. Methods on losses look at losses only.
         scale: loss scale of fp16 training (``scaler.get_scale()``): ``.grad`` comes out multiplied by it, the
             balancer decides on values without it.
 
@@ -60,130 +57,102 @@ def backward(
     depend on any shared parameter, and for a task the balancer was not built for; :class:`ModelError` for a module
     wrapped in DistributedDataParallel; :class:`OptionError` for an unknown mode.
 
-    Cost: one backward pass for methods on losses. For the others m passes and one matrix ``[m, n]`` of the n shared
-    parameters (``representation``: m passes of the heads and one of the trunk), O(m^2 n) for the Gram matrix.
+    Cost: one backward pass for methods on losses. For the others m passes, one matrix ``[m, n]`` of the n shared
+    parameters and O(m^2 n) for its Gram matrix (with ``representation``: m passes of the heads, one of the trunk).
     """
+    checks.check_balancer(balancer)
     checks.check_option("mode", mode, MODES)
     checks.check_option("on_nonfinite", on_nonfinite, checks.NONFINITE)
     checks.check_losses(losses)
     given = checks.shared_list(shared)
-    values = _values(losses)
-    if reducer is not None and hasattr(reducer, "losses"):
-        values = reducer.losses(values)
-    names = tuple(losses)
-    balancer.names(len(names), names)
-    bad = [] if on_nonfinite == "ignore" else checks.not_finite(values)
-    kept, skipped = _leave_out(names, bad, on_nonfinite, "the loss")
-    if not kept:
-        return Balance((), values.new_zeros(()), skipped=skipped)
-    names, values = tuple(names[i] for i in kept), values[kept] if skipped else values
-    chosen = [losses[name] for name in names]
+    present = Present.of(losses, reducer)
+    balancer.check_names(len(losses), present.names)
+    if on_nonfinite != "ignore":
+        present = present.without(checks.not_finite(present.values), on_nonfinite, "the loss")
+    if not present.names:
+        return present.nothing()
     if isinstance(balancer, LossBalancer):
-        return _weighted_backward(chosen, values, balancer, names, skipped, scale)
-    request = _Request(names, chosen, values, skipped, scale, on_nonfinite, mode, reducer)
-    return _balanced_backward(request, balancer, given, representation)
+        return _weighted_backward(present, balancer, scale)
+    checks.check_processes(reducer)
+    rows, own = take_rows(present.losses, given, representation, mode=mode, scale=scale)
+    if reducer is not None:
+        rows.reduce(reducer)
+    with full_precision(rows.blocks[0]):
+        return _balanced_backward(present, balancer, rows, own, on_nonfinite, scale)
 
 
-@dataclass
-class _Request:
-    """What a step that needs rows was asked for."""
+@dataclass(frozen=True)
+class Present:
+    """The tasks of a step that take part: names, losses with their graph, values ``[m]`` to decide by."""
 
     names: tuple[str, ...]
     losses: list[Tensor]
     values: Tensor
-    skipped: tuple[str, ...]
-    scale: float
-    on_nonfinite: str
-    mode: str
-    reducer: Reducer | None
+    skipped: tuple[str, ...] = ()
 
-    def take(
-        self, shared: list[Tensor] | None, representation: Tensor | Sequence[Tensor] | None
-    ) -> tuple[Rows, OwnGradients]:
-        """Differentiate: the rows of this process combined with the others', and the heads' gradients."""
-        if representation is not None:
-            targets = [representation] if isinstance(representation, Tensor) else list(representation)
-            checks.check_representation(targets)
-            own = leaves_before(self.losses, targets)
-        elif self.mode == "representation":
-            raise OptionError('mode "representation" needs the activation: representation=z')
-        else:
-            targets, own = split_leaves(self.losses, shared)
-        if not targets:
-            raise BalanceError(
-                "no parameter is reached by two or more of the losses, so there is nothing to balance: "
-                "name the shared ones with shared=..., or call .backward() on the sum"
-            )
-        take = _TAKE.get(self.mode, take_in_loop)
-        rows, own_gradients = take(self.losses, targets, own, scale=self.scale, keep=representation is not None)
-        if self.reducer is not None:
-            rows.blocks = [self.reducer.rows(b) for b in rows.blocks]
-        return rows, own_gradients
+    @classmethod
+    def of(cls, losses: Mapping[str, Tensor], reducer: Reducer | None) -> Present:
+        """All losses; values in the widest of their dtypes, on the first one's device."""
+        found = [loss.detach() for loss in losses.values()]
+        wide = found[0].dtype
+        for value in found[1:]:
+            wide = torch.promote_types(wide, value.dtype)
+        values = torch.stack([value.to(found[0].device, wide) for value in found])
+        if reducer is not None:
+            values = reducer.losses(values)
+        return cls(tuple(losses), list(losses.values()), values)
+
+    def without(self, bad: Sequence[int], on_nonfinite: str, what: str) -> Present:
+        """What is left of the tasks when those at ``bad`` are not finite; raises if that is what was asked for."""
+        if not bad:
+            return self
+        if on_nonfinite == "raise":
+            raise checks.refuse([self.names[i] for i in bad], what)
+        keep = [] if on_nonfinite == "skip step" else [i for i in range(len(self.names)) if i not in bad]
+        return replace(
+            self,
+            names=tuple(self.names[i] for i in keep),
+            losses=[self.losses[i] for i in keep],
+            values=self.values[keep],
+            skipped=self.skipped + tuple(self.names[i] for i in bad),
+        )
+
+    def nothing(self) -> Balance:
+        """The outcome of a step that fills nothing."""
+        return Balance((), self.values.new_zeros(()), skipped=self.skipped)
+
+
+def _weighted_backward(present: Present, balancer: LossBalancer, scale: float) -> Balance:
+    weights = balancer.weights(present.values, names=present.names)
+    stacked = torch.stack([loss.to(present.values) for loss in present.losses])
+    objective = balancer.objective(stacked, weights, present.names)
+    objective.backward(None if scale == 1 else torch.full_like(objective, scale))
+    weights = weights.detach()
+    return Balance(present.names, (weights * present.values).sum(), weights, skipped=present.skipped)
 
 
 def _balanced_backward(
-    request: _Request,
-    balancer: Balancer,
-    shared: list[Tensor] | None,
-    representation: Tensor | Sequence[Tensor] | None,
+    present: Present, balancer: Balancer, rows: Rows, own: OwnGradients, on_nonfinite: str, scale: float
 ) -> Balance:
-    rows, own = request.take(shared, representation)
-    gram = rows.gram() / request.scale**2
-    squares = gram.diagonal()
-    checks.check_reached(request.names, request.losses, squares, rows.targets)
-    bad = [] if request.on_nonfinite == "ignore" else checks.rows_not_finite(squares, rows.blocks)
-    kept, skipped = _leave_out(request.names, bad, request.on_nonfinite, "the gradient")
-    skipped = request.skipped + skipped
-    names, values = tuple(request.names[i] for i in kept), request.values
-    if not kept:
-        return Balance((), values.new_zeros(()), skipped=skipped)
+    gram = rows.gram() / scale**2
+    checks.check_reached(present.names, present.losses, gram.diagonal(), rows.targets)
+    bad = [] if on_nonfinite == "ignore" else checks.rows_not_finite(gram.diagonal(), rows.blocks)
+    left = present.without(bad, on_nonfinite, "the gradient")
+    if not left.names:
+        return left.nothing()
     if bad:
-        rows, gram, values = rows.select(kept), gram[kept][:, kept], values[kept]
+        keep = [i for i in range(len(own)) if i not in bad]
+        rows, gram, own = rows.select(keep), gram[keep][:, keep], [own[i] for i in keep]
     weights = None
     if isinstance(balancer, GramBalancer):
-        weights = balancer.weights(gram, values, names=names)
+        weights = balancer.weights(gram, left.values, names=left.names).detach()
         gradients = rows.combine(weights)
+        total = (weights.to(left.values) * left.values).sum()
     else:
-        matrix = rows.matrix() if request.scale == 1 else rows.matrix() / request.scale
-        gradients = rows.cut(balancer.aggregate(matrix, values, names=names) * request.scale)
-    if representation is None:
-        add_gradients(rows.targets, gradients)
-    else:
-        torch.autograd.backward(rows.targets, gradients)
-    own.deposit(kept)
-    total = values.sum() if weights is None else (weights.to(values) * values).sum()
-    return Balance(names, total, weights, gram, skipped)
-
-
-def _weighted_backward(
-    losses: list[Tensor],
-    values: Tensor,
-    balancer: LossBalancer,
-    names: tuple[str, ...],
-    skipped: tuple[str, ...],
-    scale: float,
-) -> Balance:
-    weights = balancer.weights(values, names=names)
-    objective = balancer.objective(torch.stack([loss.to(values) for loss in losses]), weights, names)
-    objective.backward(None if scale == 1 else torch.full_like(objective, scale))
-    weights = weights.detach()
-    return Balance(names, (weights * values).sum(), weights, skipped=skipped)
-
-
-def _values(losses: Mapping[str, Tensor]) -> Tensor:
-    """The losses detached, ``[m]``, in the widest of their dtypes, on the first one's device."""
-    found = [loss.detach() for loss in losses.values()]
-    wide = found[0].dtype
-    for value in found[1:]:
-        wide = torch.promote_types(wide, value.dtype)
-    return torch.stack([value.to(found[0].device, wide) for value in found])
-
-
-def _leave_out(
-    names: tuple[str, ...], bad: list[int], on_nonfinite: str, what: str
-) -> tuple[list[int], tuple[str, ...]]:
-    """Positions to go on with, and the names of the tasks that are left out; see ``on_nonfinite``."""
-    if bad and on_nonfinite == "raise":
-        raise checks.refuse([names[i] for i in bad], what)
-    kept = [] if bad and on_nonfinite == "skip step" else [i for i in range(len(names)) if i not in bad]
-    return kept, tuple(names[i] for i in bad)
+        matrix = rows.matrix() if scale == 1 else rows.matrix().div_(scale)
+        gradients = rows.cut(balancer.aggregate(matrix, left.values, names=left.names) * scale)
+        total = left.values.sum()
+    rows.deposit(gradients)
+    for pairs in own:
+        add_gradients(pairs)
+    return Balance(left.names, total, weights, gram, left.skipped)

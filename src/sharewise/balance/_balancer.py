@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -49,7 +49,7 @@ class Balancer(nn.Module):
         """
         raise NotImplementedError
 
-    def names(self, count: int, names: Sequence[str] | None = None) -> tuple[str, ...]:
+    def check_names(self, count: int, names: Sequence[str] | None = None) -> tuple[str, ...]:
         """``names`` checked, or "0", "1", ... for ``count`` tasks."""
         chosen = tuple(str(i) for i in range(count)) if names is None else tuple(names)
         if len(chosen) != count or len(set(chosen)) < count:
@@ -124,7 +124,7 @@ class LossBalancer(Balancer):
 
     def aggregate(self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """See :meth:`Balancer.aggregate`. Cost O(mn)."""
-        known = self.names(len(rows), names)
+        known = self.check_names(len(rows), names)
         given = rows.new_ones(len(rows)) if losses is None else losses.detach()
         return weighted_sum(self.weights(given, names=known).detach(), rows)
 
@@ -140,7 +140,7 @@ class GramBalancer(Balancer):
 
     def aggregate(self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """See :meth:`Balancer.aggregate`. Cost O(m^2 n) for the Gram matrix, besides the decision."""
-        known = self.names(len(rows), names)
+        known = self.check_names(len(rows), names)
         return weighted_sum(self.weights(gram_matrix([rows]), losses, names=known), rows)
 
 
@@ -148,8 +148,3 @@ class GradientBalancer(Balancer):
     """A direction that is no linear combination with m weights: needs the rows themselves."""
 
     needs: ClassVar[Needs] = "gradients"
-
-
-def row_names(names: Iterable[str]) -> str:
-    """Task names for a message."""
-    return ", ".join(f'"{name}"' for name in names)

@@ -6,10 +6,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
+import torch.distributed as distributed
 from torch import Tensor, nn
 
 from ..errors import BalanceError, ModelError, OptionError, nearest
+from ._balancer import Balancer
 from ._graph import reaches
+from ._reducer import Reducer
 
 NONFINITE = ("raise", "skip task", "skip step", "ignore")
 
@@ -18,6 +21,24 @@ def check_option(name: str, value: str, known: Sequence[str]) -> None:
     """Raise :class:`OptionError` unless ``value`` is among ``known``."""
     if value not in known:
         raise OptionError(f'{name} "{value}" is not known; {nearest(str(value), known)}')
+
+
+def check_balancer(balancer: object) -> None:
+    """Raise :class:`OptionError` for anything but a balancer."""
+    if not isinstance(balancer, Balancer):
+        hint = f'sharewise.balance.create("{balancer}")' if isinstance(balancer, str) else "sharewise.balance.create"
+        raise OptionError(f"the balancer must be a Balancer, got {balancer!r}: make one with {hint}")
+
+
+def check_processes(reducer: Reducer | None) -> None:
+    """Refuse to balance gradients of one process alone while others train the same model."""
+    if reducer is None and distributed.is_available() and distributed.is_initialized():
+        count = distributed.get_world_size()
+        if count > 1:
+            raise BalanceError(
+                f"{count} processes are at work, and each would balance its own gradients and drift from the others: "
+                "pass reducer=MeanReducer(), or reducer=Reducer() if each has a model of its own"
+            )
 
 
 def check_losses(losses: Mapping[str, Tensor]) -> None:

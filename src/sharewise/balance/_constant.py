@@ -38,4 +38,4 @@ class Constant(LossBalancer):
 
     def weights(self, losses: Tensor, *, names: Sequence[str] | None = None) -> Tensor:
         """The chosen weights ``[m]``."""
-        return losses.new_tensor([self._weight(name) for name in self.names(len(losses), names)])
+        return losses.new_tensor([self._weight(name) for name in self.check_names(len(losses), names)])

@@ -19,5 +19,5 @@ class Equal(LossBalancer):
 
     def weights(self, losses: Tensor, *, names: Sequence[str] | None = None) -> Tensor:
         """Ones ``[m]``."""
-        self.names(len(losses), names)
+        self.check_names(len(losses), names)
         return losses.new_ones(len(losses))

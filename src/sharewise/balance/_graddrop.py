@@ -50,7 +50,7 @@ class GradDrop(GradientBalancer):
 
     def aggregate(self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """The direction ``[n]`` of rows ``[m, n]``; see :meth:`Balancer.aggregate`."""
-        known = self.names(len(rows), names)
+        known = self.check_names(len(rows), names)
         by_name = self.leak if isinstance(self.leak, Mapping) else dict.fromkeys(known, self.leak)
         wide = torch.float64 if rows.dtype == torch.float64 else torch.float32
         leak = torch.tensor([by_name.get(name, 0.0) for name in known], dtype=wide, device=rows.device)

@@ -15,6 +15,11 @@ CHUNK = 1 << 14
 _SMALLEST, _LARGEST = 1e-20, 1e30
 
 
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """A context in which products are not cut to half precision, if autocast is on around it."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 def gram_matrix(blocks: Sequence[Tensor]) -> Tensor:
     """``sum_b rows_b @ rows_b^T`` of blocks ``[m, n_b]``: ``[m, m]`` in float64 on the first block's device.
 
@@ -23,17 +28,32 @@ def gram_matrix(blocks: Sequence[Tensor]) -> Tensor:
     squared in float32, are multiplied in float64. A row with NaN or infinity gives a diagonal entry that is not
     finite. Cost O(m^2 n) time, O(m CHUNK) memory.
     """
-    gram = sum_products(blocks, torch.float32)
-    if all(b.dtype == torch.float64 for b in blocks):
-        return gram
-    squares = gram.diagonal()
-    if bool(((squares > _SMALLEST) & (squares < _LARGEST)).all()):
-        return gram
-    return sum_products(blocks, torch.float64)
+    with full_precision(blocks[0]):
+        gram = _products(blocks, torch.float32)
+        squares = gram.diagonal()
+        fine = (squares > _SMALLEST) & (squares < _LARGEST)
+        if all(b.dtype == torch.float64 for b in blocks) or bool(fine.all()):
+            return gram
+        return _products(blocks, torch.float64)
 
 
-def sum_products(blocks: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    """The Gram matrix with products formed in ``dtype`` (or float64 where the rows are)."""
+def weighted_sum(weights: Tensor, rows: Tensor) -> Tensor:
+    """``weights @ rows``: ``[m]`` times ``[m, n]`` -> ``[n]`` in the rows' dtype.
+
+    Rows of half precision are widened chunk by chunk, so that weights and sums are not rounded before the end.
+    """
+    with full_precision(rows):
+        if rows.dtype in (torch.float32, torch.float64):
+            return weights.to(rows) @ rows
+        result = torch.empty(rows.shape[1], dtype=rows.dtype, device=rows.device)
+        wide = weights.to(rows.device, torch.float32)
+        for out, piece in zip(result.split(CHUNK), rows.split(CHUNK, dim=1), strict=True):
+            out.copy_(wide @ piece.float())
+        return result
+
+
+def _products(blocks: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """The Gram matrix with products formed in ``dtype``, or in float64 where the rows are."""
     count = blocks[0].shape[0]
     total = torch.zeros(count, count, dtype=torch.float64, device=blocks[0].device)
     for block in blocks:
@@ -42,17 +62,3 @@ def sum_products(blocks: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
             rows = piece.to(wide)
             total += (rows @ rows.T).to(total)
     return total
-
-
-def weighted_sum(weights: Tensor, rows: Tensor) -> Tensor:
-    """``weights @ rows``: ``[m]`` times ``[m, n]`` -> ``[n]`` in the rows' dtype.
-
-    Rows of half precision are widened chunk by chunk, so that weights and sums are not rounded before the end.
-    """
-    if rows.dtype in (torch.float32, torch.float64):
-        return weights.to(rows) @ rows
-    result = torch.empty(rows.shape[1], dtype=rows.dtype, device=rows.device)
-    wide = weights.to(rows.device, torch.float32)
-    for out, piece in zip(result.split(CHUNK), rows.split(CHUNK, dim=1), strict=True):
-        out.copy_(wide @ piece.float())
-    return result

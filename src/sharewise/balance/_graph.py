@@ -38,7 +38,7 @@ def find_leaves(losses: Sequence[Tensor], stop: Iterable[Tensor] = ()) -> Leaves
         while pending:
             node = pending.pop()
             before = owner.get(node)
-            if before == t or before == _SHARED or id(node) in stops:
+            if before in (t, _SHARED) or id(node) in stops:
                 continue
             owner[node] = t if before is None else _SHARED
             children = node.next_functions
@@ -65,7 +65,7 @@ def split_leaves(losses: Sequence[Tensor], shared: Sequence[Tensor] | None) -> t
     own = leaves.own
     if shared is None:
         candidates = leaves.shared if len(losses) > 1 else own[0]
-        chosen = [p for p in candidates if isinstance(p, nn.Parameter)]
+        chosen: list[Tensor] = [p for p in candidates if isinstance(p, nn.Parameter)]
     else:
         chosen = [p for p in shared if p.requires_grad]
     ids = {id(p) for p in chosen}

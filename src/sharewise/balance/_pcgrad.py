@@ -35,7 +35,7 @@ class PCGrad(GramBalancer):
     def weights(self, gram: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """Weights ``[m]`` (float64), all >= 1 apart from rounding. Cost O(m^3), in m vectorised steps."""
         count = len(gram)
-        self.names(count, names)
+        self.check_names(count, names)
         order = torch.rand(count, count, generator=self.generator).argsort(dim=1).to(gram.device)
         norms = gram.diagonal().double().sqrt()
         inverse = torch.where(norms > 0, 1 / norms, 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch.distributed as dist
 from torch import Tensor
 
 
@@ -34,7 +35,7 @@ class MeanReducer(Reducer):
     Cost: m n + n numbers a step for methods on rows, n for methods on losses.
     """
 
-    def __init__(self, group: object = None) -> None:
+    def __init__(self, group: dist.ProcessGroup | None = None) -> None:
         self.group = group
 
     def losses(self, losses: Tensor) -> Tensor:
@@ -52,7 +53,5 @@ class MeanReducer(Reducer):
                 self._mean(parameter.grad)
 
     def _mean(self, tensor: Tensor) -> Tensor:
-        import torch.distributed as dist
-
         dist.all_reduce(tensor, group=self.group)  # a sum: gloo has no mean
         return tensor.div_(dist.get_world_size(self.group))

@@ -59,7 +59,7 @@ class Uncertainty(LossBalancer):
 
     def weights(self, losses: Tensor, *, names: Sequence[str] | None = None) -> Tensor:
         """``f_k exp(-s_k)``, with a graph to the log-variances."""
-        known = self.names(len(losses), names)
+        known = self.check_names(len(losses), names)
         factors = losses.new_tensor([self.factors[name] for name in known])
         return factors * torch.exp(-self._chosen(known)).to(losses)
 

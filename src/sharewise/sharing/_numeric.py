@@ -1,6 +1,7 @@
 """Embeddings of numbers: every column is turned into a small vector before the first shared layer.
 
-All columns are embedded at once, in the layout ``[p, B, ...]``: one batched product instead of a loop over columns.
+All columns are embedded at once, by one batched product instead of a loop over columns, in the layout
+``[p, ..., B]``: with the examples innermost, steps that differ by column run over contiguous numbers.
 
 References:
     [G] Gorishniy, Rubachev, Babenko. On Embeddings for Numerical Features in Tabular Deep Learning. NeurIPS 2022.
@@ -18,38 +19,26 @@ from torch import Tensor, nn
 from ..errors import OptionError
 
 
-class ColumnLinear(nn.Module):
-    """A linear layer of its own for each of p columns: ``[p, B, k]`` -> ``[p, B, d]``."""
-
-    def __init__(self, columns: int, inputs: int, outputs: int) -> None:
-        super().__init__()
-        bound = 1 / math.sqrt(inputs)
-        self.weight = nn.Parameter(torch.empty(columns, inputs, outputs).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(columns, 1, outputs).uniform_(-bound, bound))
-
-    def forward(self, values: Tensor) -> Tensor:
-        """``[p, B, k]`` -> ``[p, B, d]``."""
-        return torch.baddbmm(self.bias, values, self.weight)
-
-
 class NumericEmbedding(nn.Module):
     """Embeds p columns of numbers: ``[B, p]`` -> ``[B, p * d]``, after a ReLU ("LR" in [G]).
 
-    Derived classes say in :meth:`encode` what a number is turned into before its column's linear layer.
+    Every column has a linear layer of its own, from the k numbers that :meth:`encode` makes of one to d.
     """
 
     def __init__(self, columns: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.linear = ColumnLinear(columns, inputs, outputs)
+        bound = 1 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(columns, outputs, inputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(columns, outputs, 1).uniform_(-bound, bound))
 
     def encode(self, columns: Tensor) -> Tensor:
-        """``[p, B, 1]`` -> ``[p, B, k]``."""
+        """``[p, 1, B]`` -> ``[p, k, B]``."""
         raise NotImplementedError
 
     def forward(self, numbers: Tensor) -> Tensor:
         """``[B, p]`` -> ``[B, p * d]``."""
-        embedded = F.relu(self.linear(self.encode(numbers.T.unsqueeze(2))))
-        return embedded.transpose(0, 1).flatten(1)
+        encoded = self.encode(numbers.T.contiguous().unsqueeze(1))
+        return F.relu(torch.baddbmm(self.bias, self.weight, encoded)).flatten(0, 1).T
 
 
 class LinearEmbedding(NumericEmbedding):
@@ -78,17 +67,17 @@ class PiecewiseEmbedding(NumericEmbedding):
     def __init__(self, bins: Sequence[Sequence[float]], outputs: int) -> None:
         count = max(len(edges) - 1 for edges in bins)
         super().__init__(len(bins), count, outputs)
-        left, factor = torch.zeros(len(bins), 1, count), torch.zeros(len(bins), 1, count)
-        low, high = torch.zeros(len(bins), 1, count), torch.zeros(len(bins), 1, count)
+        left, factor = torch.zeros(len(bins), count, 1), torch.zeros(len(bins), count, 1)
+        low, high = torch.zeros(len(bins), count, 1), torch.zeros(len(bins), count, 1)
         for j, edges in enumerate(bins):
             cuts = torch.tensor(list(edges), dtype=torch.float64)
             widths = cuts.diff()
             if len(cuts) < 2 or not bool(cuts.isfinite().all()) or bool((widths <= 0).any()):
                 raise OptionError(f"bins[{j}] must be at least two ascending finite edges, got {list(edges)[:6]}")
             own = len(widths)
-            left[j, 0, :own], factor[j, 0, :own] = cuts[:-1].float(), (1 / widths).float()
-            high[j, 0, :own] = 1.0
-            low[j, 0, 0], high[j, 0, own - 1] = -math.inf, math.inf
+            left[j, :own, 0], factor[j, :own, 0] = cuts[:-1].float(), (1 / widths).float()
+            high[j, :own, 0] = 1.0
+            low[j, 0, 0], high[j, own - 1, 0] = -math.inf, math.inf
         # Fixed numbers, known from the settings: not part of the state.
         for name, value in (("left", left), ("factor", factor), ("low", low), ("high", high)):
             self.register_buffer(name, value, persistent=False)
@@ -99,8 +88,10 @@ class PiecewiseEmbedding(NumericEmbedding):
     high: Tensor
 
     def encode(self, columns: Tensor) -> Tensor:
-        """``[p, B, 1]`` -> ``[p, B, T]``."""
-        return ((columns - self.left) * self.factor).clamp(self.low, self.high)
+        """``[p, 1, B]`` -> ``[p, T, B]``."""
+        scaled = (columns - self.left).mul_(self.factor)
+        # two steps: clamping between two tensors is several times slower on CPUs
+        return torch.minimum(torch.maximum(scaled, self.low), self.high)
 
 
 class PeriodicEmbedding(NumericEmbedding):
@@ -115,9 +106,9 @@ class PeriodicEmbedding(NumericEmbedding):
 
     def __init__(self, columns: int, outputs: int, frequencies: int = 16, sigma: float = 0.1) -> None:
         super().__init__(columns, 2 * frequencies, outputs)
-        self.frequencies = nn.Parameter(torch.randn(columns, 1, frequencies) * sigma)
+        self.frequencies = nn.Parameter(torch.randn(columns, frequencies, 1) * sigma)
 
     def encode(self, columns: Tensor) -> Tensor:
-        """``[p, B, 1]`` -> ``[p, B, 2 k]``."""
+        """``[p, 1, B]`` -> ``[p, 2 k, B]``."""
         angles = columns * (2 * math.pi * self.frequencies)
-        return torch.cat([angles.cos(), angles.sin()], dim=2)
+        return torch.cat([angles.cos(), angles.sin()], dim=1)

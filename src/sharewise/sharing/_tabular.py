@@ -73,7 +73,7 @@ class TabularEncoder(nn.Module):
         sigma: float = 0.1,
     ) -> None:
         super().__init__()
-        self._config = {
+        self._config: dict[str, Any] = {
             "numeric": int(numeric),
             "missing": int(missing),
             "categories": [int(c) for c in categories],
