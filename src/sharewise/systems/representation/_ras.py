@@ -41,8 +41,8 @@ class RAS:
         c: factor of the noise edge.
         threshold: tau itself, instead of the noise edge; needed where a task has ``n <= p + 1`` rows.
         rank: keep that many directions instead (a known r; an ablation).
-        ridge: of step 1, as ``ridge |b|^2 / 2``; ``None`` means 0 for the squared loss with ``n > p``, 1e-6
-            with ``n <= p``, and 1e-4 for the logistic loss, whose estimate may else not exist.
+        ridge: part of f_t, as ``ridge |b|^2 / 2``; ``None`` means 0 for the squared loss with ``n > p``, 1e-6
+            with ``n <= p``, and 1e-4 for the logistic loss, whose minimum may else not exist.
         intercept: one for each task, never penalised.
         seed: of the folds.
 
@@ -95,8 +95,8 @@ class RAS:
         fit together and for a noise edge that is not defined (give ``threshold`` then).
         """
         data = self._with_ones(self._as_tasks(tasks))
-        loss = make_loss(data, self.loss)
-        alone = loss.minimise(self._ridge(data))
+        loss = make_loss(data, self.loss, self._ridge(data))
+        alone = loss.minimise()
         self.spectrum = self._spectrum(data, loss, alone)
         self.gammas = self._choose(data)
         found = self._biased(data, loss, alone, self.spectrum.basis, self.gammas[:, None])[..., 0]
@@ -116,9 +116,9 @@ class RAS:
         p = self._columns(data)
         if p != len(self.spectrum.basis):
             raise DataError(f"the new task has {p} columns, the source tasks {len(self.spectrum.basis)}")
-        loss = make_loss(data, self.loss)
+        loss = make_loss(data, self.loss, self._ridge(data))
         strength = np.full((1, 1), np.median(self.gammas))
-        alone = loss.minimise(self._ridge(data))
+        alone = loss.minimise()
         found = self._biased(data, loss, alone, self.spectrum.basis, strength, len(self.gammas))[0, :, 0]
         return found[:p], float(found[p]) if self.intercept else 0.0
 
@@ -172,7 +172,7 @@ class RAS:
         strength = gammas * scale[:, None]
         if self.penalty != "centre":
             return biased_regularisation(loss, alone, strength, within, squared=self.penalty == "squared")
-        centre = loss.minimise(self._ridge(data), within) * (np.arange(width) < p)
+        centre = loss.minimise(within) * (np.arange(width) < p)
         return biased_regularisation(loss, alone, strength, free, centre[..., None])
 
     def _choose(self, data: LinearTasks) -> Array:
@@ -183,7 +183,7 @@ class RAS:
 
     def _path(self, data: LinearTasks) -> Array:
         """All steps for every strength of :data:`GRID`, [T, p, m]."""
-        loss = make_loss(data, self.loss)
-        alone = loss.minimise(self._ridge(data))
+        loss = make_loss(data, self.loss, self._ridge(data))
+        alone = loss.minimise()
         basis = self._spectrum(data, loss, alone).basis
         return self._biased(data, loss, alone, basis, np.tile(GRID, (len(alone), 1)))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def single_task(tasks: LinearTasks) -> Array:
     """Least squares for every task alone (``n > p``)."""
-    return SquaredLoss(tasks).minimise(np.zeros(len(tasks.n)))
+    return SquaredLoss(tasks).minimise()
 
 
 def pooled(tasks: LinearTasks) -> Array:
@@ -35,7 +35,7 @@ def known_rank_projection(tasks: LinearTasks, r: int) -> Array:
     """Top-r directions of the single-task fits, r known, and every task fitted within them (a hard bias)."""
     loss = SquaredLoss(tasks)
     basis = spectrum(single_task(tasks), 0.0, r).basis
-    return loss.minimise(np.zeros(len(tasks.n)), basis)
+    return loss.minimise(basis)
 
 
 def winsorised_spectral(
@@ -59,7 +59,7 @@ def winsorised_spectral(
     clipped = alone * np.minimum(1.0, radius / norm)
     edge = t1 * float(np.sqrt(size / tasks.n.min())) + t2 * radius * r_bar**-0.75
     found = spectrum(clipped, edge)
-    within = loss.minimise(np.zeros(len(alone)), found.basis)
+    within = loss.minimise(found.basis)
     strength = gamma * np.sqrt(size / tasks.n)[:, None]
     biased = biased_regularisation(loss, alone, strength, np.zeros((p, 0)), within[..., None])
     return biased[..., 0], found

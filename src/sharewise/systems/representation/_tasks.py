@@ -71,49 +71,57 @@ def _check(t: int, x: Array, y: Array, first: Array, loss: Loss) -> None:
 
 
 class SquaredLoss:
-    """``f_t(b) = |y_t - X_t b|^2 / (2 n_t)``, kept as Gram matrices: cost a step T p^2, whatever n."""
+    """``f_t(b) = |y_t - X_t b|^2 / (2 n_t) + ridge_t |b|^2 / 2``, kept as Gram matrices.
 
-    def __init__(self, tasks: LinearTasks) -> None:
-        n = tasks.n[:, None, None]
-        self.gram = tasks.x.swapaxes(1, 2) @ tasks.x / n
+    Cost a step T p^2, whatever n.
+    """
+
+    def __init__(self, tasks: LinearTasks, ridge: Array | float = 0.0) -> None:
+        n, eye = tasks.n[:, None, None], np.eye(tasks.x.shape[2])
+        self.gram = tasks.x.swapaxes(1, 2) @ tasks.x / n + np.reshape(ridge, (-1, 1, 1)) * eye
         self.moment = tasks.x.swapaxes(1, 2) @ tasks.y[..., None] / n
         self.smoothness = np.linalg.eigvalsh(self.gram)[:, -1]
-        """Lipschitz constant of each task's gradient, ``|X_t|^2 / n_t`` [T]."""
+        """Lipschitz constant of each task's gradient, ``|X_t|^2 / n_t + ridge_t`` [T]."""
 
     def gradient(self, b: Array) -> Array:
         """At ``b`` [T, p, m], m candidates a task; the same shape."""
         return self.gram @ b - self.moment
 
-    def minimise(self, ridge: Array, basis: Array | None = None) -> Array:
-        """``argmin f_t(b) + ridge_t |b|^2 / 2`` [T, p], over the columns of ``basis`` [p, r] if given."""
-        gram, moment = self.gram, self.moment
-        if basis is not None:
-            gram, moment = basis.T @ gram @ basis, basis.T @ moment
-        eye = np.eye(gram.shape[-1])
-        found: Array = np.linalg.solve(gram + ridge[:, None, None] * eye, moment)[..., 0]
-        return found if basis is None else found @ basis.T
+    def minimise(self, basis: Array | None = None) -> Array:
+        """``argmin f_t(b)`` [T, p], over the columns of ``basis`` [p, r] if given."""
+        if basis is None:
+            alone: Array = np.linalg.solve(self.gram, self.moment)[..., 0]
+            return alone
+        within = np.linalg.solve(basis.T @ self.gram @ basis, basis.T @ self.moment)[..., 0]
+        return within @ basis.T
 
 
 class LogisticLoss:
-    """``f_t(b) = mean log(1 + exp(-(2 y - 1) x^T b))`` with labels 0 and 1; cost a step T n p."""
+    """``f_t(b) = mean log(1 + exp(-(2 y - 1) x^T b)) + ridge_t |b|^2 / 2`` with labels 0 and 1.
 
-    def __init__(self, tasks: LinearTasks) -> None:
+    Without a ridge, separable labels have no minimiser. Cost a step T n p.
+    """
+
+    def __init__(self, tasks: LinearTasks, ridge: Array | float = 0.0) -> None:
         self.tasks, self.n = tasks, tasks.n[:, None, None]
+        self.ridge = np.broadcast_to(np.reshape(ridge, (-1, 1, 1)), (len(tasks.n), 1, 1))
         gram = tasks.x.swapaxes(1, 2) @ tasks.x / self.n
-        self.smoothness = np.linalg.eigvalsh(gram)[:, -1] / 4
+        self.smoothness = np.linalg.eigvalsh(gram)[:, -1] / 4 + self.ridge[:, 0, 0]
         """Lipschitz constant of each task's gradient [T]: the logistic curvature is at most 1/4."""
 
     def gradient(self, b: Array) -> Array:
         """At ``b`` [T, p, m], m candidates a task; the same shape. Padded rows are zero and add nothing."""
-        return self.tasks.x.swapaxes(1, 2) @ (sigmoid(self.tasks.x @ b) - self.tasks.y[..., None]) / self.n
+        residual = sigmoid(self.tasks.x @ b) - self.tasks.y[..., None]
+        return self.tasks.x.swapaxes(1, 2) @ residual / self.n + self.ridge * b
 
     def hessian(self, b: Array) -> Array:
-        """At ``b`` [T, p]: the Fisher information of one row, [T, p, p]."""
+        """At ``b`` [T, p]: the Fisher information of one row (plus the ridge), [T, p, p]."""
         share = sigmoid(self.tasks.x @ b[..., None])
-        return self.tasks.x.swapaxes(1, 2) @ (self.tasks.x * (share * (1 - share))) / self.n
+        curved = self.tasks.x * (share * (1 - share))
+        return self.tasks.x.swapaxes(1, 2) @ curved / self.n + self.ridge * np.eye(b.shape[1])
 
-    def minimise(self, ridge: Array, basis: Array | None = None) -> Array:
-        """``argmin f_t(b) + ridge_t |b|^2 / 2`` [T, p] by Newton steps, over ``basis`` [p, r] if given.
+    def minimise(self, basis: Array | None = None) -> Array:
+        """``argmin f_t(b)`` [T, p] by Newton steps, over ``basis`` [p, r] if given.
 
         A step is damped by ``log(1 + d) / d``, with d its largest change of a score: that always descends,
         as the third derivative of the loss is bounded by d times the second (Sun and Tran-Dinh, Mathematical
@@ -121,12 +129,11 @@ class LogisticLoss:
         """
         if basis is not None:
             reduced = replace(self.tasks, x=self.tasks.x @ basis)
-            return LogisticLoss(reduced).minimise(ridge) @ basis.T
+            return LogisticLoss(reduced, self.ridge).minimise() @ basis.T
         b = np.zeros((self.tasks.x.shape[0], self.tasks.x.shape[2]))
-        eye = np.eye(b.shape[1])
         for _ in range(200):
-            slope = self.gradient(b[..., None])[..., 0] + ridge[:, None] * b
-            step = np.linalg.solve(self.hessian(b) + ridge[:, None, None] * eye, slope[..., None])[..., 0]
+            slope = self.gradient(b[..., None])[..., 0]
+            step = np.linalg.solve(self.hessian(b), slope[..., None])[..., 0]
             if (np.abs(step * slope).sum(axis=1) < 1e-20).all():
                 return b
             change = np.abs((self.tasks.x @ step[..., None])[..., 0]).max(axis=1)
@@ -140,12 +147,12 @@ def sigmoid(z: Array) -> Array:
     return 0.5 * (1 + np.tanh(0.5 * z))
 
 
-def make_loss(tasks: LinearTasks, loss: Loss) -> SquaredLoss | LogisticLoss:
+def make_loss(tasks: LinearTasks, loss: Loss, ridge: Array | float = 0.0) -> SquaredLoss | LogisticLoss:
     """The loss object by name; raises :class:`OptionError` for another name."""
     if loss == "squared":
-        return SquaredLoss(tasks)
+        return SquaredLoss(tasks, ridge)
     if loss == "logistic":
-        return LogisticLoss(tasks)
+        return LogisticLoss(tasks, ridge)
     raise OptionError(f'loss is {loss!r}, expected "squared" or "logistic"')
 
 
