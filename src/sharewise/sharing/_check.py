@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ..data import Batch
 from ..errors import ModelError
 from ..tasks import Task
 
 
-def check_model(model: nn.Module, tasks: Sequence[Task], batch: Batch) -> None:
+class _Examples(Protocol):
+    """What is used of a :class:`sharewise.Batch`."""
+
+    inputs: Any
+
+    def __len__(self) -> int: ...
+
+
+def check_model(model: nn.Module, tasks: Sequence[Task], batch: _Examples) -> None:
     """Run ``model`` once on ``batch`` and see that it gives every task, and only these, in the right shape.
 
     Without gradients and in evaluation mode, which is taken back afterwards: nothing in the model changes.

@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..balance import Reducer
 
-class GradientReducer:
-    """Averages over ranks what a step needs: the rows before the balancer decides, the gradients after.
+
+class GradientReducer(Reducer):
+    """Averages over ranks what a step needs: losses and rows before the balancer decides, the gradients after.
 
     With the rows averaged first every rank sees the matrix of the whole batch and takes the same decision, so a
     per-task method is as exact as on one device. (DistributedDataParallel would only average *after* the decision,
@@ -22,9 +24,13 @@ class GradientReducer:
     def __init__(self, fabric: Any) -> None:
         self.fabric = fabric
 
-    def rows(self, matrix: Tensor) -> Tensor:
+    def losses(self, losses: Tensor) -> Tensor:
+        """``[m]`` of this rank -> its mean over ranks, so that all weigh and check the same numbers."""
+        return self.fabric.all_reduce(losses, reduce_op="mean")
+
+    def rows(self, rows: Tensor) -> Tensor:
         """``[m, n]`` of this rank -> its mean over ranks."""
-        return self.fabric.all_reduce(matrix, reduce_op="mean")
+        return self.fabric.all_reduce(rows, reduce_op="mean")
 
     def gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Average every ``.grad`` in place; ranks that agree already (balanced rows) stay as they are."""
