@@ -10,14 +10,14 @@ from ._spec import TableSchema, TableWarning
 
 _MOST_ROWS = 50_000
 _EFFECT = 0.1
-_LEVEL = 0.01
+_LEVEL = 0.001
 
 
 def find_drift(train: pl.DataFrame, test: pl.DataFrame, schema: TableSchema) -> list[TableWarning]:
     """A warning for each feature or target that is distributed differently in training and test rows.
 
     Numbers and dates: two-sample Kolmogorov-Smirnov; categories: chi-squared of the 50 commonest values, the
-    rest together. A column is named where p < 0.01 after Bonferroni's correction over the columns *and* the
+    rest together. A column is named where p < 0.001 after Bonferroni's correction over the columns *and* the
     difference is large: KS distance, or Cramer's V, above 0.1; so many rows alone raise no alarm. Missing
     values are a category, and for numbers their shares are compared as well.
     """
