@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from ..errors import RunError, nearest
+from ._options import Json
 
 
 def ledger(
     id: Annotated[str | None, typer.Argument(help="One system instead of all.", metavar="[ID]")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as a JSON list.")] = False,
+    as_json: Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of the README.")] = False,
     update_readme: Annotated[
         Path | None, typer.Option(help="Replace the table between the ledger markers of this file.")
@@ -21,7 +22,7 @@ def ledger(
 ) -> None:
     """Show the verdicts on published claims, refuted ones included.
 
-    Example: sharewise ledger ras
+    Example: `sharewise ledger ras`
     """
     from ..systems import ledger as book
     from ._reproduce import text

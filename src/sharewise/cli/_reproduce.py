@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from ..errors import OptionError
+from ._options import Json
+from ._progress import bar
 
 if TYPE_CHECKING:
     from ..systems import Result, Scale
@@ -18,28 +17,27 @@ if TYPE_CHECKING:
 
 def reproduce(
     id: Annotated[str, typer.Argument(help="A system; `sharewise systems` lists them.", metavar="ID")],
-    seeds: Annotated[
-        str, typer.Option(help="Seeds: 0,1,2 or 0-4 or both. Five or more for a verdict.")
-    ] = "0-4",
+    seeds: Annotated[str, typer.Option(help="Seeds: 0,1,2 or 0-4. Five or more for a verdict.")] = "0-4",
     scale: Annotated[str, typer.Option(help="smoke (seconds), default (minutes) or paper.")] = "default",
     jobs: Annotated[int, typer.Option(help="Processes that share the seeds.", min=1)] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, alone.")] = False,
+    as_json: Json = False,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
     to_ledger: Annotated[bool, typer.Option("--ledger", help="Enter the result in the ledger.")] = False,
     folder: Annotated[Path, typer.Option(help="Folder of the ledger.")] = Path("ledger"),
 ) -> None:
     """Run all arms of a published system over seeds and judge its claims. Exit code 1: a claim is refuted.
 
-    Example: sharewise reproduce ras --seeds 0-4 --json
+    Example: `sharewise reproduce ras --seeds 0-4 --json`
     """
+    from ..study import parse_seeds
     from ..systems import get, ledger
     from ..systems import reproduce as run
 
     found, numbers = get(id), parse_seeds(seeds)
     if to_ledger:
         _check_entry(scale, numbers)
-    with _progress(found.id) as on_progress:
-        result = run(id, numbers, cast("Scale", scale), jobs, on_progress)
+    with bar() as progress:
+        result = run(found.id, numbers, cast("Scale", scale), jobs, lambda done, total: progress(done, total, found.id))
     if out is not None:
         result.save(out)
     if to_ledger:
@@ -47,20 +45,6 @@ def reproduce(
     typer.echo(result.to_json() if as_json else text(result), nl=False)
     if result.refuted:
         raise typer.Exit(1)
-
-
-def parse_seeds(given: str) -> list[int]:
-    """``"0,1,2"``, ``"0-4"``, ``"0..4"`` or a mixture, as a list; raises :class:`OptionError` otherwise."""
-    found: list[int] = []
-    for part in given.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:\s*(?:-|\.\.)\s*(\d+))?\s*", part)
-        if not match:
-            raise OptionError(f'seeds are "{given}", expected numbers and ranges such as 0,1,2 or 0-4')
-        first, last = int(match[1]), int(match[2] or match[1])
-        if last < first:
-            raise OptionError(f'seeds "{part.strip()}" run backwards, expected {last}-{first}')
-        found.extend(range(first, last + 1))
-    return found
 
 
 def text(result: Result) -> str:
@@ -82,26 +66,10 @@ def text(result: Result) -> str:
 
 
 def _check_entry(scale: str, seeds: list[int]) -> None:
-    from ..systems._verdict import FEWEST_SEEDS
+    from ..systems import FEWEST_SEEDS
 
     if scale == "smoke" or len(seeds) < FEWEST_SEEDS:
         raise OptionError(
             f"the ledger takes runs at scale default or paper with {FEWEST_SEEDS} or more seeds, "
             f"found scale {scale} with {len(seeds)}"
         )
-
-
-@contextmanager
-def _progress(id: str) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr with the time left; nothing where stderr is not a terminal."""
-    import sys
-
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(id, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -7,22 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
+from ._options import Json, print_json
+
 
 def systems(
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of text.")] = False,
-    folder: Annotated[
-        Path, typer.Option(help="Folder of the ledger, read for the verdicts.", show_default=True)
-    ] = Path("ledger"),
+    as_json: Json = False,
+    folder: Annotated[Path, typer.Option(help="Folder of the ledger, for the verdicts.")] = Path("ledger"),
 ) -> None:
     """List the published systems: id, what it is, its data, and what the ledger says of its claims.
 
-    Example: sharewise systems --json
+    Example: `sharewise systems --json`
     """
-    import json
-
     rows = _rows(folder)
     if as_json:
-        typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        print_json(rows)
         return
     wide = max(len(row["id"]) for row in rows)
     for row in rows:

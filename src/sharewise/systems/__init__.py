@@ -5,9 +5,10 @@ from ._claim import Claim, Paper
 from ._registry import SCALES, Arm, Scale, System, available, get, system
 from ._result import JudgedClaim, Result
 from ._run import reproduce
-from ._verdict import Judgement, judge
+from ._verdict import FEWEST_SEEDS, Judgement, judge
 
 __all__ = [
+    "FEWEST_SEEDS",
     "SCALES",
     "Arm",
     "Claim",
