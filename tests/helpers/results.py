@@ -56,7 +56,7 @@ def example_result(
     recommended: str | None = "uncertainty",
     audit: bool = True,
     title: str = "NMES1988: seven targets",
-    random_seed: int = 0,
+    random_seed: int = 3,
 ) -> StudyResult:
     """A result with ``names`` as tasks: the same arguments give the same result.
 
@@ -64,9 +64,10 @@ def example_result(
     """
     draw = random.Random(random_seed)
     tasks = [_task(name, i) for i, name in enumerate(names)]
-    skill = {(a, t.name): _ARMS[a][2] + draw.gauss(0, 1.1) * (a != "separate") for a in arms for t in tasks}
+    skill = {(a, t.name): _ARMS[a][2] + draw.gauss(0, 0.8) * (a != "separate") for a in arms for t in tasks}
     runs = [_run(a, s, tasks, skill, epochs, draw) for a in arms for s in range(seeds)]
     comparisons = [c for a in arms if a != "separate" for c in _compare(a, tasks, runs)]
+    means = [_delta_m(a, comparisons) for a in arms if a != "separate"]
     order = list(names)
     return StudyResult(
         title=title,
@@ -75,8 +76,8 @@ def example_result(
         arms=[_arm(a, order) for a in arms],
         runs=runs,
         comparisons=comparisons,
-        delta_m=[_delta_m(a, comparisons) for a in arms if a != "separate"],
-        verdict=_verdict(answer, recommended if recommended in arms else None),
+        delta_m=means,
+        verdict=_verdict(answer, recommended if recommended in arms else None, means),
         affinity=_affinity(order, draw) if audit else None,
         conflict=_conflict(order, epochs, draw) if audit and len(order) > 1 else None,
         recipe=Recipe(
@@ -135,8 +136,8 @@ def _run(
         else:
             metrics[task.name] = {"rmse": value, "mae": value * 0.7, "r2": 0.2 + draw.gauss(0, 0.01)}
         length = epochs + (seed * 3 + i) % 5
-        fall = [value * (0.2 + math.exp(-e / 5) + 0.002 * max(0, e - 14)) for e in range(length)]
-        curves[task.name] = [x + draw.gauss(0, 0.004) * value for x in fall]
+        fall = [value * (0.2 + math.exp(-e / 2.5) + 0.004 * max(0, e - 9)) for e in range(length)]
+        curves[task.name] = [x + draw.gauss(0, 0.01) * value for x in fall]
     shared = kind in ("shared", "groups")
     weights = {t.name: [1 + 0.05 * i * math.tanh(e / 8) for e in range(epochs)] for i, t in enumerate(tasks)}
     scale = len(tasks) / 7
@@ -165,9 +166,7 @@ def _compare(arm: str, tasks: list[TaskSummary], runs: list[Run]) -> list[Compar
     by = {(r.arm, r.seed): r.metrics for r in runs}
     seeds = sorted({r.seed for r in runs})
     for task in tasks:
-        pairs = [
-            (by[arm, s][task.name][task.metric], by["separate", s][task.name][task.metric]) for s in seeds
-        ]
+        pairs = [(by[arm, s][task.name][task.metric], by["separate", s][task.name][task.metric]) for s in seeds]
         effects = [100 * (b - a) / b for a, b in pairs if a is not None and b is not None]
         effect, half = (
             fmean(effects),
@@ -256,15 +255,25 @@ def _data(order: list[str]) -> DataSummary:
     )
 
 
-def _verdict(answer: Answer, arm: str | None) -> Verdict:
+_SENTENCES: dict[Answer, str] = {
+    "share": "One shared model predicts most targets better than separate ones do.",
+    "share: as good and cheaper": "One shared model is as good as separate ones on every target, and cheaper.",
+    "share in these groups": "Sharing helps within the groups below and hurts across them.",
+    "do not share": "Every way to share that was tried hurts at least one target by more than the margin.",
+    "too little data to say": "The intervals are too wide to tell a gain from a loss on most targets.",
+}
+
+
+def _verdict(answer: Answer, arm: str | None, means: list[DeltaM]) -> Verdict:
+    mean = next((d for d in means if d.arm == arm), None)
+    found = f"{mean.higher_is_better:+.2f} % (95 % interval {mean.low:+.2f} to {mean.high:+.2f})" if mean else ""
     return Verdict(
         answer=answer,
         arm=arm,
-        sentence="One shared model is as good as separate ones on every target and six times cheaper to fit.",
+        sentence=_SENTENCES[answer],
         evidence=[
-            "No target is worse by the margin of 1 % or more (non-inferiority, each p < 0.05).",
-            "The mean change over the targets is +1.3 % (95 % interval +0.8 to +1.8).",
-            "All strategies had the same 8 tuning trials on the same 5 splits.",
+            *([f"The mean change over the targets is {found}."] if mean else []),
+            "All strategies had the same 8 tuning trials on the same splits.",
         ],
         margin=1.0,
         cheaper={"fit": 5.9, "store": 5.8, "serve": 6.7} if arm else {},

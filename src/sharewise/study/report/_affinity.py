@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from ..results import Affinity
 from ._conflict import colorbar, scale
-from ._figures import FONT, Figure, Variant, axis, base, margin_for, title
+from ._figures import FONT, Figure, Layout, Variant, axis, base, margin_for, title
 from ._tables import Cell, Column, Row, Table, label, value
 from ._text import clean, for_plot, interval, known, shorten, signed
 from ._theme import DIVERGING
 
 _NUMBERS = 9
 """Up to so many tasks the cells have room for their numbers."""
+_SIGNS = 12
+"""Up to so many tasks the cells have room for a sign on a phone."""
+_NAMED = 14
+"""Up to so many tasks the columns have room for their names."""
 
 
 def _order(affinity: Affinity) -> list[int]:
@@ -42,38 +46,55 @@ def affinity_figure(affinity: Affinity | None) -> Figure | None:
         **scale(z),
         "xgap": 2,
         "ygap": 2,
-        "colorbar": colorbar("fall of loss, %"),
+        "colorbar": colorbar("fall of loss", " %"),
         "text": numbers if len(names) <= _NUMBERS else signs,
         "texttemplate": "%{text}",
         "textfont": {"size": FONT, "color": "@ink"},
         "hoverinfo": "text",
         "hovertext": [[_hover(affinity, i, j) for j in order] for i in order],
     }
-    wide = [shorten(n, 22) for n in names]
-    short = [shorten(n, 11) for n in names]
-    ticks = {
-        "tickvals": list(range(len(names))),
-        "ticktext": [for_plot(n, 22) for n in names],
-        "showgrid": False,
-    }
-    layout = base(
-        max(260, 44 * len(names) + 60 + margin_for(wide) * 7 // 10),
-        margin={"l": margin_for(wide) + 24, "r": 20, "t": 8, "b": margin_for(wide) * 7 // 10 + 44},
-        xaxis=axis(
-            title=title("… helps this task"), tickangle=-40 if max(map(len, wide)) > 6 else 0, **ticks
-        ),
-        yaxis=axis(title=title("A step on this task …"), autorange="reversed", **ticks),
-    )
-    narrow = {
-        "height": max(240, 34 * len(names) + margin_for(short) + 150),
-        "margin": {"l": margin_for(short) + 24, "r": 6, "b": margin_for(short) + 120},
-        "xaxis": {"ticktext": [for_plot(n, 11) for n in names], "tickangle": -90},
-        "yaxis": {"ticktext": [for_plot(n, 11) for n in names]},
-    }
-    small = {"text": signs}
+    layout, narrow = _layouts(names)
+    small = {"text": signs} if len(names) <= _SIGNS else {"text": None, "texttemplate": "", "xgap": 0, "ygap": 0}
     words = "Which task helps which: rows help or hurt columns. The numbers follow below."
     variant = Variant("all", [{**trace, "narrow": small}])
     return Figure("affinity", "affinity", words, [variant], layout, narrow)
+
+
+def _layouts(names: list[str]) -> tuple[Layout, Layout]:
+    """The layout and its narrow form; many columns are numbered, and the rows say which number is whose."""
+    wide = [shorten(n, 22) for n in names]
+    short = [shorten(n, 11) for n in names]
+    at = list(range(len(names)))
+    plain = {"showgrid": False, "tickvals": at}
+    numbered = len(names) > _NAMED
+    rows = [f"{for_plot(n, 22)} · {i}" if numbered else for_plot(n, 22) for i, n in enumerate(names, 1)]
+    below = 44 if numbered else margin_for(wide) * 7 // 10 + 36
+    tilt = 0 if numbered or max(map(len, wide)) <= 6 else -40
+    layout = base(
+        max(180, (28 if numbered else 44) * len(names)) + below + 16,
+        margin={"l": margin_for(wide) + (50 if numbered else 30), "r": 20, "t": 8, "b": below + 8},
+        xaxis=axis(title=title("… helps this task"), ticktext=rows, tickangle=tilt, **plain),
+        yaxis=axis(title=title("A step on this task …"), autorange="reversed", ticktext=rows, **plain),
+    )
+    narrow_below = 120 if numbered else margin_for(short) + 116
+    narrow: Layout = {
+        "height": max(150, (28 if numbered else 34) * len(names)) + narrow_below + 16,
+        "margin": {"l": margin_for(short) + (40 if numbered else 24), "r": 6, "b": narrow_below},
+        "xaxis": {"ticktext": [for_plot(n, 11) for n in names], "tickangle": -90},
+        "yaxis": {
+            "ticktext": [f"{for_plot(n, 11)} · {i}" if numbered else for_plot(n, 11) for i, n in enumerate(names, 1)]
+        },
+    }
+    if numbered:
+        layout["xaxis"].update(_numbers(len(names), 20))
+        narrow["xaxis"] = {**_numbers(len(names), 7), "tickangle": 0}
+    return layout, narrow
+
+
+def _numbers(n: int, most: int) -> Layout:
+    """Ticks that count from one, at most about so many."""
+    step = -(-n // most)
+    return {"tickvals": list(range(0, n, step)), "ticktext": [str(i + 1) for i in range(0, n, step)]}
 
 
 def _sign(affinity: Affinity, i: int, j: int) -> str:
@@ -109,7 +130,5 @@ def affinity_table(affinity: Affinity) -> Table:
             verb = _verb(low, high)
             word = Cell(f"{glyphs[verb]} {verb}", verb, outcome=looks[verb])
             effect = [value(mean, signed(mean)), value(low, interval(low, high))]
-            rows.append(
-                Row([label(clean(affinity.tasks[i])), word, label(clean(affinity.tasks[j])), *effect])
-            )
+            rows.append(Row([label(clean(affinity.tasks[i])), word, label(clean(affinity.tasks[j])), *effect]))
     return Table("affinity-table", "Who helps whom", columns, rows)

@@ -39,10 +39,7 @@ def conflict_figure(conflict: Conflict | None) -> Figure | None:
         "colorbar": colorbar("cosine"),
         "hoverinfo": "text",
         "hovertext": [
-            [
-                f"{for_plot(a, 40)} × {for_plot(b, 40)}<br>epoch {e}: cosine {signed(c)}"
-                for e, c in _points(conflict, i)
-            ]
+            [f"{for_plot(a, 40)} × {for_plot(b, 40)}<br>epoch {e}: cosine {signed(c)}" for e, c in _points(conflict, i)]
             for i, (a, b) in zip(chosen, names, strict=True)
         ],
     }
@@ -59,11 +56,11 @@ def conflict_figure(conflict: Conflict | None) -> Figure | None:
     )
     short = [f"{for_plot(a, 12)} ×<br>{for_plot(b, 12)}" for a, b in names]
     narrow = {
-        "height": 44 * len(names) + 150,
+        "height": 44 * len(names) + 160,
         "margin": {
             "l": margin_for([shorten(n, 12) + " ×" for pair in names for n in pair]),
             "r": 8,
-            "b": 110,
+            "b": 120,
         },
         "yaxis": {"ticktext": short},
     }
@@ -81,10 +78,11 @@ def scale(z: list[list[float | None]] | list[list[float]]) -> dict[str, float]:
     return {"zmin": -most, "zmax": most}
 
 
-def colorbar(text: str) -> dict[str, object]:
+def colorbar(text: str, suffix: str = "") -> dict[str, object]:
     """A slim colour bar."""
     heading = {"text": text, "font": {"size": FONT}}
-    return {"title": heading, "tickfont": {"size": FONT}, "thickness": 14, "outlinewidth": 0, "nticks": 5}
+    ticks = {"tickfont": {"size": FONT}, "ticksuffix": suffix, "nticks": 5}
+    return {"title": heading, "thickness": 14, "outlinewidth": 0, **ticks}
 
 
 def conflict_table(conflict: Conflict) -> Table:

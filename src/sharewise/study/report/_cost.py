@@ -9,7 +9,7 @@ from ..results import StudyResult
 from ._arms import arm_title, separate
 from ._estimate import cost_mean
 from ._figures import FONT, Figure, Layout, Trace, Variant, axis, base, title
-from ._place import place
+from ._place import Box, place
 from ._tables import Column, Row, Table, label, value
 from ._text import count, duration, for_plot, interval, known, number, percent, shorten
 from ._theme import KIND_WORDS, KINDS
@@ -44,10 +44,9 @@ def _points(result: StudyResult) -> list[_Point]:
         mean, low, high = quality.get(arm.name, (math.nan, math.nan, math.nan))
         if seconds is not None and known(mean):
             name = arm_title(result, arm.name)
-            points.append(
-                _Point(number_, arm.name, name, arm.kind, seconds, mean, low, high, parameters or 0.0)
-            )
-    return points
+            points.append(_Point(number_, arm.name, name, arm.kind, seconds, mean, low, high, parameters or 0.0))
+    # The recommended arm is drawn last, on top of those beside it.
+    return sorted(points, key=lambda p: p.name == result.verdict.arm)
 
 
 def cost_figure(result: StudyResult) -> Figure | None:
@@ -62,7 +61,7 @@ def cost_figure(result: StudyResult) -> Figure | None:
     low, high = min(ends) - room, max(ends) + room
     span = (*x_axis["range"], low, high)
     most = max(p.parameters for p in points) or 1.0
-    sizes = [26 + 24 * math.sqrt(p.parameters / most) for p in points]
+    sizes = [24 + 16 * math.sqrt(p.parameters / most) for p in points]
     everyone = list(range(len(points)))
     only_best = [i for i in everyone if points[i].name == best]
     layout = base(
@@ -85,8 +84,7 @@ def cost_figure(result: StudyResult) -> Figure | None:
         "yaxis": {"nticks": 5},
     }
     words = "Seconds to fit and mean change of each strategy. The numbers follow in the table."
-    traces = [_trace(points, sizes, best)]
-    return Figure("cost", "cost", words, [Variant("all", traces)], layout, narrow)
+    return Figure("cost", "cost", words, [Variant("all", [_trace(points, sizes, best)])], layout, narrow)
 
 
 def _trace(points: list[_Point], sizes: list[float], best: str | None) -> Trace:
@@ -154,13 +152,13 @@ def _labels(
     every = [*order, *rest]
     left, right, low, high = span
     centres = [
-        (area[0] * (xs[i] - left) / (right - left), area[1] * (high - points[i].quality) / (high - low))
-        for i in every
+        (area[0] * (xs[i] - left) / (right - left), area[1] * (high - points[i].quality) / (high - low)) for i in every
     ]
     texts = [shorten(points[i].title, 34) for i in every]
     # Marks that get no label still take their room: their labels are wider than any area.
     widths = [8.1 * len(t) if k < len(order) else 1e9 for k, t in enumerate(texts)]
-    found = place(centres, [sizes[i] / 2 for i in every], widths, area)
+    zero = area[1] * high / (high - low)
+    found = place(centres, [sizes[i] / 2 for i in every], widths, area, [Box(0, zero - 2, area[0], zero + 2)])
     return [
         {
             "x": xs[every[spot.index]],
@@ -177,33 +175,34 @@ def _labels(
     ]
 
 
+_COSTS = {
+    "fit_seconds": duration,
+    "parameters": count,
+    "models": count,
+    "predict_seconds": duration,
+    "tuning_seconds": duration,
+    "peak_mb": number,
+}
+"""Fields of the cost table and how each is printed."""
+
+
 def cost_table(result: StudyResult) -> Table:
     """Every arm's cost, mean over seeds."""
     columns = [
-        Column("No."),
         Column("Strategy", numeric=False),
-        Column("Kind", numeric=False),
-        Column("Models"),
-        Column("Parameters", note="learned numbers over all models; for trees, split and leaf values"),
         Column("Fit", note="training the chosen models once"),
-        Column("Tuning", note="all trials together"),
+        Column("Parameters", note="learned numbers; for trees, split and leaf values"),
+        Column("Models"),
         Column("Predict", note="every target for the test rows, once"),
-        Column("Memory, MB", note="most memory while training, above what was used before"),
+        Column("Tuning", note="all trials together"),
+        Column("Memory, MB", note="at most, above what was used before training"),
+        Column("Kind", numeric=False),
     ]
     rows = []
-    for number_, arm in enumerate(result.arms, 1):
-        cost = {
-            f: cost_mean(result, arm.name, f)
-            for f in ("models", "parameters", "fit_seconds", "tuning_seconds", "predict_seconds", "peak_mb")
-        }
-        cells = [
-            value(number_, str(number_)),
-            label(arm_title(result, arm.name)),
-            label(KIND_WORDS[arm.kind]),
-        ]
-        cells += [value(cost[f], count(cost[f])) for f in ("models", "parameters")]
-        cells += [
-            value(cost[f], duration(cost[f])) for f in ("fit_seconds", "tuning_seconds", "predict_seconds")
-        ]
-        rows.append(Row([*cells, value(cost["peak_mb"], number(cost["peak_mb"]))]))
+    for place_, arm in enumerate(result.arms, 1):
+        cells = [label(f"{place_} · {arm_title(result, arm.name)}")]
+        for field, words in _COSTS.items():
+            mean = cost_mean(result, arm.name, field)
+            cells.append(value(mean, words(mean)))
+        rows.append(Row([*cells, label(KIND_WORDS[arm.kind])]))
     return Table("cost-table", "What each strategy costs, mean over seeds", columns, rows)

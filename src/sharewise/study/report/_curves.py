@@ -8,7 +8,7 @@ from ..results import Run, StudyResult
 from ._arms import arm_title, leading_arm, separate
 from ._estimate import estimate
 from ._figures import FONT, Figure, Trace, Variant, axis, base, margin_for, title
-from ._text import clean, for_plot, number, shorten
+from ._text import clean, for_plot, known, number, shorten
 from ._theme import SEQUENTIAL
 
 _POINTS = 200
@@ -31,11 +31,12 @@ def curves(result: StudyResult) -> list[tuple[str, Figure]]:
         if not _with_curves(result, task.name):
             continue
         variants = [Variant(arm_title(result, arm), _task_traces(result, arm, task.name)) for arm in arms]
+        longest, low, high = _window(result, task.name)
         layout = base(
             190,
             margin={"l": 58, "r": 10, "t": 8, "b": 44},
-            xaxis=axis(title=title("epoch", 6), nticks=4, rangemode="tozero", showgrid=False, showline=True),
-            yaxis=axis(nticks=4),
+            xaxis=axis(title=title("epoch", 6), nticks=4, range=[0, longest + 1], showgrid=False, showline=True),
+            yaxis=axis(nticks=5, range=[low, high]),
             hovermode="x",
         )
         words = f"Validation loss of {clean(task.name)} after each epoch."
@@ -43,16 +44,28 @@ def curves(result: StudyResult) -> list[tuple[str, Figure]]:
     return figures
 
 
+def _window(result: StudyResult, task: str) -> tuple[int, float, float]:
+    """Longest curve, lowest and highest loss worth showing.
+
+    The first epochs fall from far above and would press everything that tells arms apart into a line; the axis
+    starts a little above where the first quarter of the epochs ends, and is the same for all arms.
+    """
+    lines = [run.curves[task] for run in result.runs if run.curves.get(task)]
+    seen = [v for line in lines for v in line if known(v)]
+    late = [v for line in lines for v in line[len(line) // 4 :] if known(v)] or seen
+    if not late:
+        return max(map(len, lines)), 0.0, 1.0
+    low, high = min(seen), max(late)
+    room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+    return max(map(len, lines)), low - room, high + room
+
+
 def _task_traces(result: StudyResult, arm: str, task: str) -> list[Trace]:
     alone = separate(result)
     traces = []
     if alone is not None and alone != arm:
-        traces += _traces(
-            [r for r in result.runs if r.arm == alone], task, arm_title(result, alone), "@muted", "dash"
-        )
-    return traces + _traces(
-        [r for r in result.runs if r.arm == arm], task, arm_title(result, arm), "@better", "solid"
-    )
+        traces += _traces([r for r in result.runs if r.arm == alone], task, arm_title(result, alone), "@muted", "dash")
+    return traces + _traces([r for r in result.runs if r.arm == arm], task, arm_title(result, arm), "@better", "solid")
 
 
 def _traces(runs: Sequence[Run], task: str, name: str, color: str, dash: str) -> list[Trace]:
@@ -67,7 +80,8 @@ def _traces(runs: Sequence[Run], task: str, name: str, color: str, dash: str) ->
     mean = [estimate(values).mean for values in at]
     # A line continues from its last full epoch, so that solid and dotted parts meet.
     cut = sum(e < all_train for e in epochs)
-    shown = {"type": "scatter", "mode": "lines", "x0": 1, "dx": step}
+    # A model trained for one epoch is a point, not a line.
+    shown = {"type": "scatter", "mode": "lines" if len(epochs) > 1 else "markers", "x0": 1, "dx": step}
     quiet = {**shown, "line": {"width": 0, "color": color}, "hoverinfo": "skip"}
     line = {**shown, "hoverinfo": "text"}
     hover = [f"{for_plot(name, 40)}: {number(value)}" for value in mean]

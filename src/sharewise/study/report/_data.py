@@ -31,9 +31,7 @@ def targets_table(result: StudyResult) -> Table:
     ]
     rows = []
     for t in result.tasks:
-        shown = ", ".join(clean(c) for c in t.classes[:12]) + (
-            f", … ({len(t.classes)})" if len(t.classes) > 12 else ""
-        )
+        shown = ", ".join(clean(c) for c in t.classes[:12]) + (f", … ({len(t.classes)})" if len(t.classes) > 12 else "")
         better = "higher" if t.higher_is_better else "lower"
         cells = [label(clean(t.name)), label(clean(t.kind)), value(t.labels, count(t.labels))]
         cells += [value(t.missing, share(t.missing)), label(clean(t.metric)), label(better)]

@@ -10,7 +10,7 @@ Layout = dict[str, Any]
 
 FONT = 15
 """Size of all text in figures, px."""
-_LETTER = 8.1
+_LETTER = 8.6
 """Mean width of a letter at that size, px, with room for wide ones."""
 
 
@@ -79,6 +79,7 @@ def axis(**parts: Any) -> Layout:
         "zeroline": False,
         "tickfont": {"size": FONT},
         "automargin": False,
+        "ticks": "",
     }
     return {**plain, **parts}
 
@@ -90,4 +91,4 @@ def title(text: str, standoff: int = 12) -> Layout:
 
 def margin_for(labels: list[str], most: int = 260) -> int:
     """Pixels the longest of ``labels`` needs beside an axis."""
-    return min(most, round(max((len(text) for text in labels), default=4) * _LETTER) + 16)
+    return min(most, round(max((len(text) for text in labels), default=4) * _LETTER) + 24)

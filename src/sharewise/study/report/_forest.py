@@ -11,7 +11,7 @@ from ._tables import Cell, Column, Row, Table, label, value
 from ._text import clean, for_plot, interval, known, percent, probability, shorten, signed
 from ._theme import OUTCOMES
 
-_ROW, _NARROW_ROW = 42, 62
+_ROW, _NARROW_ROW = 42, 64
 
 
 def forest(result: StudyResult) -> Figure | None:
@@ -30,47 +30,46 @@ def forest(result: StudyResult) -> Figure | None:
     narrow = {
         "height": _NARROW_ROW * rows + 86,
         "margin": {"l": 6, "r": 6, "b": 60},
-        "yaxis": {"showticklabels": False, "range": [-0.4, rows - 0.2]},
+        "yaxis": {"showticklabels": False, "range": [-0.35, rows - 0.3]},
     }
     variants = [_variant(result, pair, rows) for pair in found]
-    words = (
-        f"Change of each task with its 95 % interval, {arm_title(result, found[0][0])}. Numbers follow below."
-    )
+    words = f"Change of each task with its 95 % interval, {arm_title(result, found[0][0])}. Numbers follow below."
     return Figure("forest", "forest", words, variants, layout, narrow)
 
 
-def reach(comparisons: list[Comparison], margin: float) -> float:
-    """Half the width of the axis: all effects and most of every interval, and always the margin."""
-    effects = [abs(c.effect) for c in comparisons if known(c.effect)]
-    ends = [abs(v) for c in comparisons for v in (c.low, c.high) if known(v)]
-    middle = max([*effects, 1.5 * margin, 0.1])
-    return 1.12 * min(max([*ends, middle]), 3 * middle)
+def reach(comparisons: list[Comparison], margin: float) -> tuple[float, float]:
+    """Ends of the axis: all effects, zero and the margin; intervals as far as thrice the largest effect."""
+    effects = [c.effect for c in comparisons if known(c.effect)]
+    ends = [v for c in comparisons for v in (c.low, c.high) if known(v)]
+    most = 3 * max([*map(abs, effects), 1.5 * margin, 0.1])
+    low = max(min([*ends, *effects, -1.5 * margin]), -most)
+    high = min(max([*ends, *effects, 1.5 * margin, 0.1]), most)
+    room = 0.06 * (high - low)
+    return low - room, high + room
 
 
 def _variant(result: StudyResult, pair: tuple[str, str], rows: int) -> Variant:
     found = compared(result, pair)
     margin = result.verdict.margin
-    limit = reach(found, margin)
+    low, high = reach(found, margin)
     against = arm_title(result, pair[1])
     height = {c.task: rows - 1 - i for i, c in enumerate(found)}
     traces = [_trace(word, [c for c in found if c.outcome == word], height) for word in OUTCOMES]
-    wide_notes = [_margin_note(margin)]
-    narrow_notes = [_margin_note(margin)]
+    # The margin's label stands on the side where there is room for it.
+    side_of_margin = "right" if (-margin - low) / (high - low) > 0.33 else "left"
+    wide_notes = [_margin_note(margin, "right" if (-margin - low) / (high - low) > 0.14 else "left")]
+    narrow_notes = [_margin_note(margin, side_of_margin)]
     for c in found:
         mark = OUTCOMES[c.outcome]
         side = {"yref": "y", "y": height[c.task], "showarrow": False, "xref": "paper"}
         text = f"{mark.glyph} {mark.word}"
-        wide_notes.append(
-            {**side, "x": 1.0, "xanchor": "left", "xshift": 10, "text": text, "font": _ink(mark.color)}
-        )
-        above = {**side, "yshift": 19}
-        narrow_notes.append(
-            {**above, "x": 0, "xanchor": "left", "text": for_plot(c.task, 26), "font": _ink("@ink")}
-        )
+        wide_notes.append({**side, "x": 1.0, "xanchor": "left", "xshift": 10, "text": text, "font": _ink(mark.color)})
+        above = {**side, "yshift": 20, "bgcolor": "@paper", "borderpad": 1}
+        narrow_notes.append({**above, "x": 0, "xanchor": "left", "text": for_plot(c.task, 26), "font": _ink("@ink")})
         narrow_notes.append({**above, "x": 1, "xanchor": "right", "text": text, "font": _ink(mark.color)})
     layout: dict[str, Any] = {
         "xaxis": axis(
-            range=[-limit, limit],
+            range=[low, high],
             nticks=9,
             zeroline=True,
             zerolinecolor="@muted",
@@ -82,9 +81,11 @@ def _variant(result: StudyResult, pair: tuple[str, str], rows: int) -> Variant:
         "shapes": [_line(-margin)],
         "annotations": wide_notes,
     }
+    between = [_rule(h + 0.68) for h in height.values() if h < rows - 1]
     narrow = {
         "xaxis": {"title": {"text": "← worse · change in % · better →"}, "nticks": 6},
         "annotations": narrow_notes,
+        "shapes": [*layout["shapes"], *between],
     }
     name = arm_title(result, pair[0])
     against_others = "" if pair[1] == pairs(result)[0][1] else f" against {against}"
@@ -131,9 +132,15 @@ def _line(x: float) -> dict[str, Any]:
     return {"type": "line", "xref": "x", "yref": "paper", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line}
 
 
-def _margin_note(margin: float) -> dict[str, Any]:
-    place = {"x": -margin, "xref": "x", "xanchor": "right", "y": 1, "yref": "paper", "yanchor": "bottom"}
-    return {**place, "text": f"margin {signed(-margin)}", "showarrow": False, "font": _ink("@worse")}
+def _rule(y: float) -> dict[str, Any]:
+    """A thin line between two rows: on a phone a name stands above its bar and must not seem to belong to another."""
+    line = {"color": "@grid", "width": 1}
+    return {"type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line}
+
+
+def _margin_note(margin: float, anchor: str) -> dict[str, Any]:
+    place = {"x": -margin, "xref": "x", "xanchor": anchor, "y": 1, "yref": "paper", "yanchor": "bottom"}
+    return {**place, "text": f"margin −{margin:g} %", "showarrow": False, "font": _ink("@worse")}
 
 
 def forest_tables(result: StudyResult) -> list[Table]:

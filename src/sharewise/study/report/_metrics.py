@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..results import StudyResult, TaskSummary
-from ._arms import arm_title, leading_arm
+from ..results import DeltaM, StudyResult, TaskSummary
+from ._arms import arm_title, leading_arm, separate
 from ._estimate import Estimate, estimate, metric_values
 from ._tables import Cell, Column, Row, Table, label, value
 from ._text import clean, interval, known, plus_minus, signed
@@ -61,28 +61,30 @@ def _cell(e: Estimate, best: bool) -> Cell:
     return value(e.mean, plus_minus(e.mean, e.half) + partly, best=best)
 
 
+def _name(result: StudyResult, d: DeltaM) -> str:
+    against = "" if d.versus == separate(result) else f" against {arm_title(result, d.versus).lower()}"
+    chosen = " (recommended)" if d.arm == result.verdict.arm and not against else ""
+    return arm_title(result, d.arm) + against + chosen
+
+
 def delta_m_table(result: StudyResult) -> Table:
-    """The mean change of each arm, once in each of the two sign conventions."""
+    """The mean change of each arm against separate models, once in each of the two sign conventions."""
     columns = [
         Column("Strategy", numeric=False),
-        Column("Against", numeric=False),
         Column("delta_m, %, higher is better", note="Maninis et al. 2019; Vandenhende et al. 2021"),
         Column("95 % interval", note="of the column before"),
         Column("delta_m, %, lower is better", note="Navon et al. 2022; Liu et al. 2021, 2023"),
     ]
-    ordered = sorted(
-        result.delta_m, key=lambda d: -d.higher_is_better if known(d.higher_is_better) else float("inf")
-    )
+    ordered = sorted(result.delta_m, key=lambda d: -d.higher_is_better if known(d.higher_is_better) else float("inf"))
     rows = [
         Row(
             [
-                label(arm_title(result, d.arm)),
-                label(arm_title(result, d.versus)),
-                value(d.higher_is_better, signed(d.higher_is_better), best=d.arm == result.verdict.arm),
+                label(_name(result, d)),
+                value(d.higher_is_better, signed(d.higher_is_better)),
                 value(d.low, interval(d.low, d.high)),
                 value(d.lower_is_better, signed(d.lower_is_better)),
             ]
         )
         for d in ordered
     ]
-    return Table("delta-m", "Mean relative change over the tasks", columns, rows)
+    return Table("delta-m", "Mean relative change over the tasks against separate models", columns, rows)

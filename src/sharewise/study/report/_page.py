@@ -111,7 +111,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = ("clean", "count", "duration", "interval", "number", "percent", "share", "signed", "times")
+    shown = ("clean", "count", "duration", "interval", "number", "percent", "prose", "share", "signed", "times")
     env.filters.update({name: getattr(_text, name) for name in shown})
     return env
 

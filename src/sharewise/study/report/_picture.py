@@ -43,8 +43,8 @@ def render_picture(result: StudyResult) -> str:
     found = pairs(result)
     comparisons = [c for c in (compared(result, found[0]) if found else []) if known(c.effect)]
     shown = comparisons[:MOST]
-    limit = reach(shown, result.verdict.margin)
-    lines = [_line(c, i, limit) for i, c in enumerate(shown)]
+    ends = reach(shown, result.verdict.margin)
+    lines = [_line(c, i, ends) for i, c in enumerate(shown)]
     bottom = TOP + ROW * len(lines)
     said = facts(result)
     return environment().get_template("picture.svg.j2").render(
@@ -55,9 +55,9 @@ def render_picture(result: StudyResult) -> str:
         against=arm_title(result, found[0][1]).lower() if found else "",
         lines=lines,
         marks={name: mark.glyph for name, mark in OUTCOMES.items()},
-        zero=_x(0.0, limit),
-        margin=_x(-result.verdict.margin, limit),
-        margin_text=f"margin {signed(-result.verdict.margin)} %",
+        zero=_x(0.0, ends),
+        margin=_x(-result.verdict.margin, ends),
+        margin_text=f"margin −{result.verdict.margin:g} %",
         left_out=len(comparisons) - len(shown),
         width=WIDTH,
         top=TOP,
@@ -66,18 +66,16 @@ def render_picture(result: StudyResult) -> str:
     )  # fmt: skip
 
 
-def _x(effect: float, limit: float) -> float:
-    inside = max(-limit, min(limit, effect))
-    return round(LEFT + (RIGHT - LEFT) * (inside + limit) / (2 * limit), 1)
+def _x(effect: float, ends: tuple[float, float]) -> float:
+    low, high = ends
+    return round(LEFT + (RIGHT - LEFT) * (max(low, min(high, effect)) - low) / (high - low), 1)
 
 
-def _line(c: Comparison, i: int, limit: float) -> _Line:
-    low = _x(c.low if known(c.low) else c.effect, limit)
-    high = _x(c.high if known(c.high) else c.effect, limit)
+def _line(c: Comparison, i: int, ends: tuple[float, float]) -> _Line:
+    low = _x(c.low if known(c.low) else c.effect, ends)
+    high = _x(c.high if known(c.high) else c.effect, ends)
     text = f"{signed(c.effect)} % {c.outcome}"
-    return _Line(
-        shorten(c.task, 26), TOP + ROW * i + ROW // 2, _x(c.effect, limit), low, high, c.outcome, text
-    )
+    return _Line(shorten(c.task, 26), TOP + ROW * i + ROW // 2, _x(c.effect, ends), low, high, c.outcome, text)
 
 
 def _wrap(text: str, length: int) -> list[str]:

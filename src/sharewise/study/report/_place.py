@@ -36,6 +36,7 @@ def place(
     radii: list[float],
     widths: list[float],
     size: tuple[float, float],
+    taken: list[Box],
     line: float = 20.0,
 ) -> list[Label]:
     """Greedy placing in the given order: right of the mark, left, above, below; without room, no label.
@@ -45,8 +46,9 @@ def place(
         radii: of the marks, px.
         widths: of the labels, px.
         size: width and height of the area no label may leave, px.
+        taken: room that no label may use, besides the marks.
     """
-    taken = [Box(x - r, y - r, x + r, y + r) for (x, y), r in zip(centres, radii, strict=True)]
+    taken = [*taken, *(Box(x - r, y - r, x + r, y + r) for (x, y), r in zip(centres, radii, strict=True))]
     labels = []
     for i, ((x, y), r, w) in enumerate(zip(centres, radii, widths, strict=True)):
         gap = r + 5

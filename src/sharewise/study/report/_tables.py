@@ -24,7 +24,8 @@ class Cell:
     sort: float | str | None = None
     best: bool = False
     outcome: str = ""
-    note: str = ""
+    width: int = 0
+    """Letters that should fit on one line."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,11 @@ class Table:
     rows: list[Row] = field(default_factory=list)
 
 
-def label(text: str, note: str = "") -> Cell:
+def label(text: str) -> Cell:
     """A cell of words, sorted without regard to case."""
-    return Cell(text, text.casefold(), note=note)
+    return Cell(text, text.casefold(), width=min(len(text), 22))
 
 
-def value(number: float | None, text: str, *, best: bool = False, note: str = "") -> Cell:
+def value(number: float | None, text: str, *, best: bool = False) -> Cell:
     """A cell of a number; a dash where there is none."""
-    return Cell(text, number, best, note=note) if known(number) else Cell(DASH, None)
+    return Cell(text, number, best) if known(number) else Cell(DASH, None)

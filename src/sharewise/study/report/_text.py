@@ -135,19 +135,24 @@ def times(factor: float | None) -> str:
     """How many times cheaper, in words.
 
     >>> times(5.91), times(0.5), times(1.01)
-    ('5.9 times cheaper', '2.0 times dearer', 'as cheap')
+    ('5.9× cheaper', '2.0× dearer', 'as cheap')
     """
     if factor is None or not math.isfinite(factor) or factor <= 0:
         return DASH
     if 0.95 < factor < 1.05:
         return "as cheap"
     ratio, word = (factor, "cheaper") if factor > 1 else (1 / factor, "dearer")
-    return f"{number(ratio, 2 if ratio < 10 else 3)} times {word}"
+    return f"{number(ratio, 2 if ratio < 10 else 3)}× {word}"
 
 
 def clean(name: str) -> str:
     """A user's string without characters that cannot be shown; white space is squeezed to single spaces."""
     return " ".join(_INVISIBLE.sub("\ufffd", name).split()) or "(no name)"
+
+
+def prose(text: str) -> str:
+    """A cleaned sentence in which no line ends between a number and its per cent sign."""
+    return clean(text).replace(" %", _SPACE + "%")
 
 
 def shorten(name: str, length: int) -> str:

@@ -25,12 +25,12 @@ class Mark:
 
 OUTCOMES = {
     "better": Mark(
-        "better", "▲", "triangle-up", "@better", "better than chance explains, after Holm's correction"
+        "better", "▲", "triangle-up", "@better", "a gain larger than chance explains (after Holm's correction)"
     ),
-    "as good": Mark("as good", "◆", "diamond", "@good", "shown not to be worse by the margin or more"),
-    "unclear": Mark("unclear", "○", "circle-open", "@unclear", "neither could be shown with these seeds"),
+    "as good": Mark("as good", "◆", "diamond", "@good", "the data speak against a loss of the margin or more"),
+    "unclear": Mark("unclear", "○", "circle-open", "@unclear", "none of these could be shown with these seeds"),
     "worse": Mark(
-        "worse", "▼", "triangle-down", "@worse", "worse than chance explains, after Holm's correction"
+        "worse", "▼", "triangle-down", "@worse", "a loss larger than chance explains (after Holm's correction)"
     ),
 }
 """In the order they are counted and explained."""

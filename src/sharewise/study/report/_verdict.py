@@ -6,8 +6,20 @@ from dataclasses import dataclass
 
 from ..results import StudyResult
 from ._arms import arm_title, compared, kind_of, pairs, separate
-from ._text import clean, interval, percent, times
+from ._text import DASH, clean, interval, percent, times
 from ._theme import ANSWERS, OUTCOMES
+
+_WARNINGS = {
+    "leak": ("a likely leak", "likely leaks"),
+    "tiny task": ("a tiny task", "tiny tasks"),
+    "drift": ("a drift", "drifts"),
+    "other": ("a peculiarity", "peculiarities"),
+}
+
+
+def _warning(kind: str, n: int) -> str:
+    one, many = _WARNINGS[kind]
+    return one if n == 1 else f"{n} {many}"
 
 
 @dataclass(frozen=True)
@@ -19,8 +31,8 @@ class Facts:
     look: str
     sentence: str
     evidence: list[str]
-    arm: str | None
-    """Title of the recommended arm."""
+    arm: str
+    """Title of the recommended arm; a dash where none is."""
     text: str
     groups: list[list[str]]
     shown: str
@@ -33,14 +45,15 @@ class Facts:
     delta_m_interval: str
     margin: str
     seeds: int
-    warnings: list[tuple[str, int]]
+    warnings: list[str]
 
 
 def facts(result: StudyResult) -> Facts:
     """Everything the verdict's box says."""
     verdict = result.verdict
     found = pairs(result)
-    arm = next((a for a in result.arms if a.name == verdict.arm), None)
+    best = verdict.arm or (separate(result) if verdict.answer == "do not share" else None)
+    arm = next((a for a in result.arms if a.name == best), None)
     tasks = compared(result, found[0]) if found else []
     mean = next((d for d in result.delta_m if found and (d.arm, d.versus) == found[0]), None)
     n = len(result.tasks)
@@ -51,19 +64,17 @@ def facts(result: StudyResult) -> Facts:
         look=ANSWERS[verdict.answer],
         sentence=clean(verdict.sentence),
         evidence=[clean(e) for e in verdict.evidence],
-        arm=None if verdict.arm is None else arm_title(result, verdict.arm),
+        arm=DASH if best is None else arm_title(result, best),
         text=clean(arm.text) if arm is not None and arm.text else "",
         groups=[[clean(t) for t in group] for group in (arm.groups if arm is not None else [])],
         shown=arm_title(result, found[0][0]) if found else "",
-        counts=[(o, m.glyph, m.word, sum(c.outcome == o for c in tasks)) for o, m in OUTCOMES.items()]
-        if tasks
-        else [],
+        counts=[(o, m.glyph, m.word, sum(c.outcome == o for c in tasks)) for o, m in OUTCOMES.items()] if tasks else [],
         cheaper=_cheaper(result),
         delta_m=percent(mean.higher_is_better) if mean else "",
         delta_m_interval=interval(mean.low, mean.high) if mean else "",
         margin=f"{verdict.margin:g}",
         seeds=len(result.recipe.seeds),
-        warnings=[(kind, kinds.count(kind)) for kind in dict.fromkeys(kinds)],
+        warnings=[_warning(kind, kinds.count(kind)) for kind in _WARNINGS if kind in kinds],
     )
 
 

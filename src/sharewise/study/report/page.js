@@ -4,6 +4,7 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const chosen = {};
   const drawn = new Map();
+  const LEAST = 120; // A narrower box is not on view: axes would have no length.
   const config = { displayModeBar: false, responsive: false, scrollZoom: false, doubleClick: false };
 
   // Figures name colours by token; only values under these keys are tokens, so no user string is mistaken for one.
@@ -34,6 +35,7 @@
   function draw(element) {
     const figure = figures[element.dataset.figure];
     const width = element.clientWidth;
+    if (width < LEAST) return Promise.resolve();
     const narrow = width < 560;
     const variant = figure.variants[Math.min(chosen[figure.group] || 0, figure.variants.length - 1)];
     const small = narrow ? [figure.narrow, variant.narrow] : [];
@@ -45,12 +47,17 @@
       return paint(all, "", style);
     });
     element.style.height = layout.height + "px";
+    // Margins that a colour bar asked for outlive its moving from the side to below: start anew.
+    if (drawn.has(element) && drawn.get(element) < 560 !== narrow) Plotly.purge(element);
     drawn.set(element, width);
     return Plotly.react(element, traces, layout, config);
   }
 
   // On a phone the colour bar lies under the map instead of taking a quarter of its width.
-  const flat = { orientation: "h", x: 0, xanchor: "left", xref: "container", y: 0, yref: "container", yanchor: "bottom" };
+  const flat = {
+    orientation: "h", x: 0.5, xanchor: "center", y: 0, yref: "container", yanchor: "bottom",
+    len: 1, nticks: 4, tickangle: 0, title: { text: "" },
+  };
 
   const plots = [...document.querySelectorAll("[data-figure]")];
   const drawAll = () => Promise.all(plots.map(draw));
