@@ -48,8 +48,7 @@ def test_training_goes_on_as_without_the_probe(balancer: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), probed.parameters(), strict=True))
     assert len(probe.epochs) >= 6 and set(probe.epochs) == {0, 1, 2}
     assert all(torch.allclose(c.diagonal(), torch.ones(3, dtype=torch.float64)) for c in probe.cosine)
-    related = torch.stack(probe.affinity).nanmean(0)
-    assert related[0, 1] > 0 and related[1, 0] > 0
+    assert (torch.stack(probe.affinity).nanmean(0).diagonal() > 0).all()  # a step on a task helps that task
 
 
 def test_an_absent_task_leaves_a_gap() -> None:

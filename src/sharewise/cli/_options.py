@@ -18,16 +18,16 @@ Kind = Annotated[
     list[str] | None,
     typer.Option(help="COLUMN=KIND where the guess is wrong, e.g. age=regression. Repeatable.", show_default=False),
 ]
-Group = Annotated[
-    str | None, typer.Option(help="Column whose groups stay on one side of a split.", show_default=False)
-]
+Group = Annotated[str | None, typer.Option(help="Column whose groups stay on one side of a split.", show_default=False)]
 Time = Annotated[
-    str | None, typer.Option(help="Column to split by: train on the past, test on the future.", show_default=False)
+    str | None,
+    typer.Option(help="Column to split by: train on the past, test on the future.", show_default=False),
 ]
 Weight = Annotated[str | None, typer.Option(help="Column of example weights.", show_default=False)]
 Drop = Annotated[str, typer.Option(help="Columns to leave out, separated by commas.", show_default=False)]
 KeepLeaks = Annotated[
-    bool, typer.Option("--keep-leaks", help="Use columns that seem to give a target away.", show_default=False)
+    bool,
+    typer.Option("--keep-leaks", help="Use columns that seem to give a target away.", show_default=False),
 ]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes.", show_default="the cores of this machine")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON alone on standard output.", show_default=False)]
@@ -40,7 +40,12 @@ def names(text: str) -> list[str]:
 
 
 def roles(
-    kind: list[str] | None, group: str | None, time: str | None, weight: str | None, drop: str, keep_leaks: bool
+    kind: list[str] | None,
+    group: str | None,
+    time: str | None,
+    weight: str | None,
+    drop: str,
+    keep_leaks: bool,
 ) -> dict[str, Any]:
     """The options about columns as keyword arguments of the library."""
     kinds = {}

@@ -14,7 +14,8 @@ def predict(
     model: Annotated[Path, typer.Argument(help="Folder that `sharewise fit` wrote.", show_default=False)],
     table: o.Table,
     out: Annotated[
-        Path | None, typer.Option(help="File to write (.csv, .parquet, .jsonl).", show_default="standard output")
+        Path | None,
+        typer.Option(help="File to write (.csv, .parquet, .jsonl).", show_default="standard output"),
     ] = None,
     json: o.Json = False,
 ) -> None:

@@ -53,7 +53,7 @@ def study(
         margin=margin,
         arms=o.names(arms) or ARMS,
     )
-    result, folder = run(plan, out or Path("runs") / name_of(table), jobs, json)
+    result = run(plan, out or Path("runs") / name_of(table), jobs, json)
     raise typer.Exit(1 if result.verdict.answer == "do not share" else 0)
 
 
@@ -62,7 +62,7 @@ def name_of(table: str) -> str:
     return table.removeprefix("set:") if table.startswith("set:") else Path(table).name.split(".")[0]
 
 
-def run(plan: object, folder: Path, jobs: int | None, json: bool) -> tuple[StudyResult, Path]:
+def run(plan: object, folder: Path, jobs: int | None, json: bool) -> StudyResult:
     """Do the plan with a progress bar, and print the verdict."""
     import shlex
     import sys
@@ -90,11 +90,11 @@ def run(plan: object, folder: Path, jobs: int | None, json: bool) -> tuple[Study
                 "seconds": result.recipe.seconds,
             }
         )
-        return result, folder
+        return result
     print(f"\n{verdict.answer.upper()}\n{verdict.sentence}\n")
     for line in verdict.evidence:
         print(f"  - {line}")
     for warning in result.data.warnings:
         print(f"  ! {warning.text}")
     print(f"\nThe page: {page}   ({result.recipe.seconds:.0f} s)")
-    return result, folder
+    return result

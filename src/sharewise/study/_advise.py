@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ..audit import SharingProbe, propose_groups
 from ..data import load_splits
-from ..train import build_table_model, fit
+from ..train import build_table_model, fit, single_thread
 from ._space import NETWORK
 from ._study import make_plan
 from ._tables import read
@@ -50,27 +51,34 @@ def advise(
     plan = make_plan(table, targets, seeds=[seed], **options)  # type: ignore[arg-type]
     frame, _ = read(plan.table)
     data = load_splits(
-        frame, plan.table_spec(), seed=seed, valid=plan.valid, test=plan.test, keep_leaks=plan.keep_leaks, stream=False
+        frame,
+        plan.table_spec(),
+        seed=seed,
+        valid=plan.valid,
+        test=plan.test,
+        keep_leaks=plan.keep_leaks,
+        stream=False,
     )
     tasks = data.preprocessor.tasks()
     probe = SharingProbe(per_epoch=4)
     shape = {k: NETWORK[k] for k in ("width", "depth", "dropout", "numeric_embedding")}
     model, _ = build_table_model(data.preprocessor, tasks, seed=seed, **shape)
-    fitted = fit(
-        model,
-        tasks,
-        data.splits,
-        learning_rate=float(NETWORK["learning_rate"]),
-        weight_decay=float(NETWORK["weight_decay"]),
-        epochs=epochs,
-        seed=seed,
-        callbacks=[probe] if len(tasks) > 1 else [],
-    )
+    with single_thread():
+        fitted = fit(
+            model,
+            tasks,
+            data.splits,
+            learning_rate=float(NETWORK["learning_rate"]),
+            weight_decay=float(NETWORK["weight_decay"]),
+            epochs=epochs,
+            seed=seed,
+            callbacks=[probe],
+        )
     epoch_seconds = float(np.median([r.seconds for r in fitted.history]))
     names = [t.name for t in tasks]
-    z, c = (_stack(v, len(names)) for v in (probe.affinity, probe.cosine))
+    z, c = (_stack(v) for v in (probe.affinity, probe.cosine))
     mean = _mean(z)
-    groups = propose_groups(mean, names) if len(names) > 1 else [names]
+    groups = propose_groups(mean, names)
     return Advice(
         tasks=names,
         rows=data.rows,
@@ -85,8 +93,8 @@ def advise(
     )
 
 
-def _stack(matrices: Sequence, m: int) -> np.ndarray:
-    return np.stack([x.numpy() for x in matrices]) if matrices else np.zeros((1, m, m))
+def _stack(matrices: Sequence[Tensor]) -> np.ndarray:
+    return np.stack([x.numpy() for x in matrices])
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -65,8 +65,6 @@ def seed_groups(store: Store, seed: int, total: int) -> list[list[int]]:
     """The groups proposed under a seed, from its training rows alone."""
     from ..audit import propose_groups
 
-    if total == 1:
-        return [[0]]
     names = [str(i) for i in range(total)]
     return [[int(n) for n in group] for group in propose_groups(mean_affinity(store, seed), names)]
 
@@ -94,7 +92,10 @@ class _Work:
             if self.pool is None:
                 self.queue.append((seed, model))
             else:
-                self.futures[self.pool.submit(_tune, self.plan, str(self.store.folder), seed, model)] = (seed, model)
+                self.futures[self.pool.submit(_tune, self.plan, str(self.store.folder), seed, model)] = (
+                    seed,
+                    model,
+                )
 
     def take(self) -> Sequence[int]:
         """Wait for the next models to be done; their seeds."""
@@ -128,16 +129,15 @@ class _Work:
 
 
 def _tune(plan: str, folder: str, seed: int, model: Model) -> str:
+    from ..train import single_thread
     from ._train import tune
 
-    return tune(plan, folder, seed, model)
+    with single_thread():
+        return tune(plan, folder, seed, model)
 
 
 def _start_worker() -> None:
-    """One thread a worker, and an end when the parent has gone: an orphan would wait for work for ever."""
-    import torch
-
-    torch.set_num_threads(1)
+    """An end when the parent has gone: an orphan would wait for work for ever."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -18,8 +18,6 @@ def affinity(store: Store, plan: Plan, names: Sequence[str]) -> Affinity:
     from ..audit import propose_groups
 
     m = len(names)
-    if m == 1:
-        return Affinity(tasks=list(names), mean=[[0.0]], low=[[0.0]], high=[[0.0]], groups=[list(names)])
     each = np.stack([100 * mean_affinity(store, seed) for seed in plan.seeds])
     low, high = each.min(0), each.max(0)
     if len(each) > 1:
@@ -39,8 +37,6 @@ def affinity(store: Store, plan: Plan, names: Sequence[str]) -> Affinity:
 def conflict(store: Store, plan: Plan, names: Sequence[str]) -> Conflict | None:
     """Mean gradient cosine of each pair in each epoch, over the seeds that reached it."""
     m = len(names)
-    if m == 1:
-        return None
     probes = [store.trials(seed, "equal-all")[0].probe for seed in plan.seeds]
     last = max((max(p["epochs"]) for p in probes if p["epochs"]), default=-1)
     pairs = [(i, j) for i in range(m) for j in range(i + 1, m)]

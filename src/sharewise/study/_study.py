@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..data import TableData, load_splits
+from ..errors import TaskError
 from ._analysis import Findings
 from ._models import describe
 from ._plan import ARMS, Plan, content_hash, parse_seeds
@@ -65,6 +66,8 @@ def make_plan(
             "weight": weight,
             "drop": list(drop),
         }
+    if len(spec["targets"]) < 2:
+        raise TaskError("sharing takes at least two targets: name more, or train one model with `sharewise fit`")
     return Plan(
         table=table,
         content=content,
@@ -161,10 +164,9 @@ def analyse(
     tasks = data.preprocessor.tasks()
     names = [t.name for t in tasks]
     findings = Findings(plan, store, tasks, _clusters(plan, frame))
-    arms = [a for a in plan.arms if len(tasks) > 1 or a in ("separate", "trees")]
     overall = affinity(store, plan, names)
-    runs = [findings.run(arm, seed) for arm in arms for seed in plan.seeds]
-    others = [a for a in arms if a != "separate"]
+    runs = [findings.run(arm, seed) for arm in plan.arms for seed in plan.seeds]
+    others = [a for a in plan.arms if a != "separate"]
     comparisons = [c for a in others for c in findings.compare(a, "separate")]
     deltas = [d for a in others if (d := findings.delta_m(a, "separate", data))]
     cost = {a: cheaper_than([r for r in runs if r.arm == a], [r for r in runs if r.arm == "separate"]) for a in others}
@@ -178,10 +180,10 @@ def analyse(
             groups=groups,
         )
 
-    shared = max((a for a in arms if a in SHARED), key=findings.objective)
-    groups = side("groups", overall.groups) if "groups" in arms else None
+    shared = max((a for a in plan.arms if a in SHARED), key=findings.objective)
+    groups = side("groups", overall.groups) if "groups" in plan.arms else None
     verdict = decide(side(shared), groups, plan.margin, cost)
-    if "trees" in arms:
+    if "trees" in plan.arms:
         recommended = verdict.arm or "separate"
         if recommended != "separate":
             comparisons += findings.compare(recommended, "trees")
@@ -202,16 +204,14 @@ def analyse(
             )
             for i, (t, s) in enumerate(zip(tasks, data.schema.targets, strict=True))
         ],
-        arms=[describe(a, overall.groups) for a in arms],
+        arms=[describe(a, overall.groups) for a in plan.arms],
         runs=runs,
         comparisons=comparisons,
         delta_m=deltas,
         verdict=verdict,
         affinity=overall,
         conflict=conflict(store, plan, names),
-        recipe=Recipe(
-            command=command, seeds=plan.seeds, trials=plan.trials, versions=versions(), seconds=seconds
-        ),
+        recipe=Recipe(command=command, seeds=plan.seeds, trials=plan.trials, versions=versions(), seconds=seconds),
     )
 
 
@@ -255,5 +255,3 @@ def versions() -> dict[str, str]:
     for name in ("sharewise", "torch", "numpy", "polars", "scikit-learn", "optuna", "lightning-fabric"):
         found[name] = importlib.metadata.version(name)
     return found
-
-

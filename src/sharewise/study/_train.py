@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import lightning_fabric  # noqa: F401 (loaded here, so that no trial's time pays for it)
 import numpy as np
 import torch
 from torch import Tensor
@@ -221,7 +222,10 @@ def _main(tasks: Sequence[Task], metrics: Mapping[str, Mapping[str, float]]) -> 
 
 
 def _objective(
-    tasks: Sequence[Task], valid: Mapping[str, Mapping[str, float]], constant: dict[str, Tensor], source: Source
+    tasks: Sequence[Task],
+    valid: Mapping[str, Mapping[str, float]],
+    constant: dict[str, Tensor],
+    source: Source,
 ) -> float:
     """Mean relative improvement of the main metric over the constant prediction."""
     targets, observed = gather_targets(source, tasks)
@@ -289,5 +293,3 @@ def _values(
 
 def _plain(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float | None]]:
     return {t: {m: v if math.isfinite(v) else None for m, v in d.items()} for t, d in metrics.items()}
-
-

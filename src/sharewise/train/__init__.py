@@ -8,6 +8,7 @@ from ._fitted import Fitted, load
 from ._loop import EpochRecord, Loop
 from ._stopping import EarlyStopping
 from ._table import build_table_model, fit_data, fit_table
+from ._threads import single_thread
 
 __all__ = [
     "Callback",
@@ -26,4 +27,5 @@ __all__ = [
     "mean_losses",
     "predict",
     "score",
+    "single_thread",
 ]
