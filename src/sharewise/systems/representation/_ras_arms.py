@@ -32,6 +32,7 @@ class Sizes:
     n: int = 100
     p: int = 40
     r: int = 3
+    erm_steps: int = 300
     grid_eps: tuple[float, ...] = (0.0, 0.2, 0.5, 0.8, 0.95)
     grid_h: tuple[float, ...] = (0.0, 0.2, 0.5, 0.8)
 
@@ -51,7 +52,7 @@ class Sizes:
 
 
 FULL = Sizes()
-SMOKE = Sizes(tasks=30, n=60, p=12, r=2, grid_eps=(0.0, 0.8), grid_h=(0.0, 0.8))
+SMOKE = Sizes(tasks=20, n=60, p=12, r=2, erm_steps=30, grid_eps=(0.0, 0.8), grid_h=(0.0, 0.8))
 
 SCENARIOS: dict[str, tuple[float, Outliers]] = {
     "clean": (0.0, "random"),
@@ -84,7 +85,7 @@ def methods(sizes: Sizes) -> dict[str, Method]:
         "pooled": lambda tasks: Fit(baselines.pooled(tasks)),
         "spectral_known_r": lambda tasks: Fit(baselines.known_rank_projection(tasks, sizes.r)),
         "winsorised_spectral": winsorised,
-        "penalised_erm": lambda tasks: Fit(baselines.penalised_erm(tasks, sizes.r)),
+        "penalised_erm": lambda tasks: Fit(baselines.penalised_erm(tasks, sizes.r, steps=sizes.erm_steps)),
         "ras": ras(),
         "ras_cv": ras(gamma="cv"),
         "ras_centre": ras(penalty="centre"),
