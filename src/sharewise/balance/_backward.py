@@ -74,11 +74,24 @@ def backward(
     if isinstance(balancer, LossBalancer):
         return _weighted_backward(present, balancer, scale)
     checks.check_processes(reducer)
-    rows, own = take_rows(present.losses, given, representation, mode=mode, scale=scale)
-    if reducer is not None:
-        rows.reduce(reducer)
-    with full_precision(rows.blocks[0]):
-        return _balanced_backward(present, balancer, rows, own, on_nonfinite, scale)
+
+    def take(mode: str) -> Taken:
+        rows, own = take_rows(present.losses, given, representation, mode=mode, scale=scale)
+        if reducer is not None:
+            rows.reduce(reducer)
+        gram = rows.gram() / scale**2
+        checks.check_reached(present.names, present.losses, gram.diagonal(), rows.targets)
+        bad = [] if on_nonfinite == "ignore" else checks.rows_not_finite(gram.diagonal(), rows.blocks)
+        return Taken(rows, own, gram, bad)
+
+    taken = take(mode)
+    if taken.bad and mode == "batched":
+        taken = take("loop")  # zero times NaN is NaN: vectorised, one bad task spoils the rows of all
+    left = present.without(taken.bad, on_nonfinite, "the gradient")
+    if not left.names:
+        return left.nothing()
+    with full_precision(taken.gram):
+        return _balanced_backward(left, balancer, taken.good(), scale)
 
 
 @dataclass(frozen=True)
@@ -122,6 +135,23 @@ class Present:
         return Balance((), self.values.new_zeros(()), skipped=self.skipped)
 
 
+@dataclass(frozen=True)
+class Taken:
+    """Rows and own gradients of tasks, the Gram matrix, and the positions of tasks with a row that is not finite."""
+
+    rows: Rows
+    own: OwnGradients
+    gram: Tensor
+    bad: list[int]
+
+    def good(self) -> Taken:
+        """The same without the tasks at ``bad``."""
+        if not self.bad:
+            return self
+        keep = [i for i in range(len(self.own)) if i not in self.bad]
+        return Taken(self.rows.select(keep), [self.own[i] for i in keep], self.gram[keep][:, keep], [])
+
+
 def _weighted_backward(present: Present, balancer: LossBalancer, scale: float) -> Balance:
     weights = balancer.weights(present.values, names=present.names)
     stacked = torch.stack([loss.to(present.values) for loss in present.losses])
@@ -131,28 +161,18 @@ def _weighted_backward(present: Present, balancer: LossBalancer, scale: float) -
     return Balance(present.names, (weights * present.values).sum(), weights, skipped=present.skipped)
 
 
-def _balanced_backward(
-    present: Present, balancer: Balancer, rows: Rows, own: OwnGradients, on_nonfinite: str, scale: float
-) -> Balance:
-    gram = rows.gram() / scale**2
-    checks.check_reached(present.names, present.losses, gram.diagonal(), rows.targets)
-    bad = [] if on_nonfinite == "ignore" else checks.rows_not_finite(gram.diagonal(), rows.blocks)
-    left = present.without(bad, on_nonfinite, "the gradient")
-    if not left.names:
-        return left.nothing()
-    if bad:
-        keep = [i for i in range(len(own)) if i not in bad]
-        rows, gram, own = rows.select(keep), gram[keep][:, keep], [own[i] for i in keep]
+def _balanced_backward(present: Present, balancer: Balancer, taken: Taken, scale: float) -> Balance:
+    rows, names, values = taken.rows, present.names, present.values
     weights = None
     if isinstance(balancer, GramBalancer):
-        weights = balancer.weights(gram, left.values, names=left.names).detach()
+        weights = balancer.weights(taken.gram, values, names=names).detach()
         gradients = rows.combine(weights)
-        total = (weights.to(left.values) * left.values).sum()
+        total = (weights.to(values) * values).sum()
     else:
         matrix = rows.matrix() if scale == 1 else rows.matrix().div_(scale)
-        gradients = rows.cut(balancer.aggregate(matrix, left.values, names=left.names) * scale)
-        total = left.values.sum()
+        gradients = rows.cut(balancer.aggregate(matrix, values, names=names) * scale)
+        total = values.sum()
     rows.deposit(gradients)
-    for pairs in own:
+    for pairs in taken.own:
         add_gradients(pairs)
-    return Balance(left.names, total, weights, gram, left.skipped)
+    return Balance(names, total, weights, taken.gram, present.skipped)

@@ -59,7 +59,7 @@ class Balancer(nn.Module):
                 if name not in self.tasks:
                     raise BalanceError(
                         f'task "{name}" is not one {type(self).__name__} was built for ({len(self.tasks)} tasks): '
-                        f"{nearest(name, self.tasks)} Build it with all tasks: tasks=[...]"
+                        f"{nearest(name, self.tasks)}; build it with all of them: tasks=[...]"
                     )
         return chosen
 

@@ -17,6 +17,9 @@ class Equal(LossBalancer):
     would have alone, and the shared gradient grows with the number of tasks present.
     """
 
+    def __init__(self, *, tasks: Sequence[str] | None = None) -> None:
+        super().__init__(tasks=tasks)
+
     def weights(self, losses: Tensor, *, names: Sequence[str] | None = None) -> Tensor:
         """Ones ``[m]``."""
         self.check_names(len(losses), names)

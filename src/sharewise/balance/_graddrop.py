@@ -45,7 +45,7 @@ class GradDrop(GradientBalancer):
         if isinstance(leak, Mapping) and tasks is not None:
             for name in leak:
                 if name not in tasks:
-                    raise OptionError(f'leak names task "{name}", which is not among the tasks: {nearest(name, tasks)}')
+                    raise OptionError(f'leak names task "{name}", which is not among the tasks; {nearest(name, tasks)}')
         self.leak = leak
 
     def aggregate(self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:

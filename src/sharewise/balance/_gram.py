@@ -9,7 +9,10 @@ from torch import Tensor
 
 # Columns multiplied at a time: long enough that the matrix product dominates, short enough that rounding in
 # float32 does not grow with n (partial products are added up in float64) and copies stay small.
-CHUNK = 1 << 14
+CHUNK = 1 << 13
+
+# Up to this many entries all products are formed in float64: what it costs more is lost in the backward passes.
+_SMALL = 1 << 18
 
 # Squared norms outside this range are recomputed in float64: beyond it float32 squares may overflow or vanish.
 _SMALLEST, _LARGEST = 1e-20, 1e30
@@ -23,16 +26,17 @@ def full_precision(tensor: Tensor) -> torch.autocast:
 def gram_matrix(blocks: Sequence[Tensor]) -> Tensor:
     """``sum_b rows_b @ rows_b^T`` of blocks ``[m, n_b]``: ``[m, m]`` in float64 on the first block's device.
 
-    Products of float32 rows are formed in float32, ``CHUNK`` columns at a time, and added up in float64; rows of
-    half precision are widened chunk by chunk; float64 rows, and rows whose norms would overflow or vanish when
-    squared in float32, are multiplied in float64. A row with NaN or infinity gives a diagonal entry that is not
-    finite. Cost O(m^2 n) time, O(m CHUNK) memory.
+    Small matrices are multiplied in float64. In large ones products of float32 rows are formed in float32, ``CHUNK``
+    columns at a time, and added up in float64; rows of half precision are widened chunk by chunk. Rows whose norms
+    would overflow or vanish when squared in float32 are multiplied in float64, whatever their size. A row with NaN
+    or infinity gives a diagonal entry that is not finite. Cost O(m^2 n) time, O(m CHUNK) memory.
     """
     with full_precision(blocks[0]):
+        if sum(b.numel() for b in blocks) <= _SMALL or all(b.dtype == torch.float64 for b in blocks):
+            return _products(blocks, torch.float64)
         gram = _products(blocks, torch.float32)
         squares = gram.diagonal()
-        fine = (squares > _SMALLEST) & (squares < _LARGEST)
-        if all(b.dtype == torch.float64 for b in blocks) or bool(fine.all()):
+        if bool(((squares > _SMALLEST) & (squares < _LARGEST)).all()):
             return gram
         return _products(blocks, torch.float64)
 

@@ -49,7 +49,8 @@ class TaskState:
 
     def read(self, field: str, names: Sequence[str]) -> Tensor:
         """A copy of the entries of the k named tasks: ``[k, ...]``, or ``[k, k, ...]`` for pairs."""
-        return self.tensors[field][self._index(field, names)]
+        index = self._index(field, names)  # may give new tasks a place
+        return self.tensors[field][index]
 
     def write(self, field: str, names: Sequence[str], values: Tensor) -> None:
         """Replace the entries of the k named tasks by ``values``, shaped as :meth:`read` gives them."""

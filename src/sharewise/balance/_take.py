@@ -82,8 +82,9 @@ def batched(
 ) -> tuple[Rows, OwnGradients]:
     """All rows by one backward pass vectorised over tasks (``torch.vmap``), after one plain pass for the heads.
 
-    Rows stay in one block a tensor, so there is no second copy unless a balancer needs the whole matrix. An
-    operation without a batching rule (recurrent layers on CUDA, some custom functions) makes it fail.
+    Rows stay in one block a tensor, so there is no second copy unless a balancer needs the whole matrix. The graph
+    is kept, for a second look at rows that are not finite. An operation without a batching rule (recurrent layers on
+    CUDA, some custom functions) makes it fail.
     """
     stacked = torch.stack([loss.to(losses[0]) for loss in losses])
     seeds = torch.full_like(stacked, scale)
@@ -102,7 +103,7 @@ def batched(
                 mine[t].append((p, gradient))
     wanted = [*targets, *common]
     rows = torch.autograd.grad(
-        stacked, wanted, torch.diag(seeds), retain_graph=keep, allow_unused=True, is_grads_batched=True
+        stacked, wanted, torch.diag(seeds), retain_graph=True, allow_unused=True, is_grads_batched=True
     )
     for p, gradient in zip(common, rows[len(targets) :], strict=True):
         if gradient is not None:

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import OptionError
+from ..errors import OptionError, nearest
 from ._balancer import LossBalancer
 from ._state import decode_names, encode_names
+
+_WIDEST = 60.0  # exp of more leaves float32's range
 
 
 class Uncertainty(LossBalancer):
@@ -31,7 +33,7 @@ class Uncertainty(LossBalancer):
             ``balancer.parameters()`` before the first step (without weight decay; often with a larger learning rate).
         initial: ``s_k`` at the start.
         limits: smallest and largest ``s_k`` used.
-        factors: task name -> ``f_k``, or ``kinds``' usual 1/2 and 1 by task; 1 where nothing is said.
+        factors: task name -> ``f_k``; 1 where nothing is said.
 
     One parameter a task: a task absent from a step has no gradient, and no optimizer moves it.
     """
@@ -46,26 +48,35 @@ class Uncertainty(LossBalancer):
     ) -> None:
         super().__init__(tasks=tasks)
         low, high = limits
-        if not (math.isfinite(low) and math.isfinite(high) and low <= initial <= high and low < high):
-            raise OptionError(f"limits must be two finite numbers with initial between them, got {limits}, {initial}")
+        if not (-_WIDEST <= low < high <= _WIDEST and low <= initial <= high):
+            raise OptionError(
+                f"limits must be two ascending numbers within +-{_WIDEST} with initial between them, "
+                f"got {limits} and {initial}"
+            )
+        if not tasks:
+            raise OptionError("uncertainty weighting needs at least one task: tasks=[...]")
+        for name, factor in (factors or {}).items():
+            if name not in tasks:
+                raise OptionError(f'factors names task "{name}", which is not among the tasks; {nearest(name, tasks)}')
+            if not (math.isfinite(factor) and factor > 0):
+                raise OptionError(f'the factor of task "{name}" must be a positive number, got {factor}')
         self.limits = (float(low), float(high))
         self.factors = dict.fromkeys(tasks, 1.0) | dict(factors or {})
         self.log_variances = nn.ParameterList([nn.Parameter(torch.tensor(float(initial))) for _ in tasks])
         self._place = {name: i for i, name in enumerate(tasks)}
 
-    def _chosen(self, names: Sequence[str]) -> Tensor:
-        stacked = torch.stack([self.log_variances[self._place[name]] for name in names])
-        return _Within.apply(stacked, *self.limits)
-
     def weights(self, losses: Tensor, *, names: Sequence[str] | None = None) -> Tensor:
         """``f_k exp(-s_k)``, with a graph to the log-variances."""
         known = self.check_names(len(losses), names)
-        factors = losses.new_tensor([self.factors[name] for name in known])
-        return factors * torch.exp(-self._chosen(known)).to(losses)
+        s = torch.stack([self.log_variances[self._place[name]] for name in known])
+        return self._factors(losses, known) * torch.exp(-_Within.apply(s, *self.limits)).to(losses)
 
     def objective(self, losses: Tensor, weights: Tensor, names: Sequence[str]) -> Tensor:
-        """The weighted sum plus ``s_k / 2`` of the tasks present."""
-        return (weights * losses).sum() + self._chosen(names).sum().to(losses) / 2
+        """The weighted sum plus ``s_k / 2`` of the tasks present, read back from their weights."""
+        return (weights * losses).sum() - (weights / self._factors(losses, names)).log().sum() / 2
+
+    def _factors(self, like: Tensor, names: Sequence[str]) -> Tensor:
+        return like.new_tensor([self.factors[name] for name in names])
 
     def _own_state(self) -> dict[str, Tensor]:
         return super()._own_state() | {"tasks": encode_names(self.tasks or ())}

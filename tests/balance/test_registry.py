@@ -1,0 +1,36 @@
+"""Balancers by name."""
+
+from __future__ import annotations
+
+import pytest
+
+from sharewise.balance import Balancer, available, create
+from sharewise.errors import OptionError
+
+
+def test_available() -> None:
+    assert available() == ["constant", "equal", "graddrop", "pcgrad", "uncertainty"]
+
+
+def test_tasks_are_taken_by_every_method() -> None:
+    for name in available():
+        options = {"weights": {"a": 1.0, "b": 2.0}} if name == "constant" else {}
+        balancer = create(name, tasks=["a", "b"], **options)
+        assert isinstance(balancer, Balancer)
+        assert balancer.tasks == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("pcgrda", {}, 'balancer "pcgrda" is not known; did you mean "pcgrad"'),
+        ("xyz", {}, "known: constant, equal, graddrop, pcgrad, uncertainty"),
+        ("pcgrad", {"sede": 1}, 'balancer "pcgrad" has no option "sede"; did you mean "seed"'),
+        ("equal", {"seed": 1}, 'balancer "equal" has no option "seed"; it has none'),
+        ("constant", {}, 'balancer "constant" needs weights='),
+        ("equal", {"tasks": ["a", "a"]}, "same name"),
+    ],
+)
+def test_wrong_names_and_options(name: str, options: dict, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        create(name, **options)
