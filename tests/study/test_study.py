@@ -126,13 +126,8 @@ def test_processes_find_the_same(table: Path, tmp_path: Path) -> None:
     options = QUICK | {"arms": ["pcgrad"], "trials": 1}
     seen: list[tuple[int, int]] = []
     study(table, ["height", "ok"], out=tmp_path / "one", **options)
-    study(
-        table,
-        ["height", "ok"],
-        out=tmp_path / "two",
-        progress=lambda d, t, _: seen.append((d, t)),
-        **options | {"jobs": 2},
-    )
+    options |= {"jobs": 2, "progress": lambda done, total, _: seen.append((done, total))}
+    study(table, ["height", "ok"], out=tmp_path / "two", **options)
     assert without_times(tmp_path / "one" / "results.json") == without_times(tmp_path / "two" / "results.json")
     assert seen[-1] == (8, 8)
 
@@ -142,7 +137,7 @@ def test_one_target_has_nothing_to_share(table: Path, tmp_path: Path) -> None:
         study(table, ["height"], out=tmp_path / "run", **QUICK)
 
 
-def test_another_study_in_the_folder_is_refused(
+def test_another_study_is_refused(
     table: Path, finished: tuple[Path, StudyResult], tmp_path: Path
 ) -> None:
     out, _ = finished
@@ -178,6 +173,6 @@ def test_wrong_input_writes_nothing(table: Path, tmp_path: Path) -> None:
 
 def test_advice(table: Path) -> None:
     advice = advise(table, ["height", "late", "ok"], epochs=2)
-    assert sorted(sum(advice.groups, [])) == ["height", "late", "ok"]
+    assert sorted(name for group in advice.groups for name in group) == ["height", "late", "ok"]
     assert np.shape(advice.affinity) == (3, 3) and advice.study_seconds > 0
     assert json.dumps(advice.model_dump(), allow_nan=False)

@@ -153,7 +153,6 @@ class SharingProbe(Callback):
 def shared_by_name(model: nn.Module) -> dict[str, nn.Parameter]:
     """The model's shared parameters by their names; all parameters if it does not say which are shared."""
     named = dict(model.named_parameters())
-    if not hasattr(model, "shared_parameters"):
-        return {k: p for k, p in named.items() if p.requires_grad}
-    wanted = {id(p) for p in model.shared_parameters()}
+    known = getattr(model, "shared_parameters", None)
+    wanted = {id(p) for p in (named.values() if known is None else known())}
     return {k: p for k, p in named.items() if id(p) in wanted and p.requires_grad}

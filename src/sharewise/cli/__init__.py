@@ -31,7 +31,8 @@ def _usage(error: Exception) -> int:
     """Wrong words on the command line, as Click reports them; anything else is a bug and shows itself."""
     if not hasattr(error, "format_message"):
         raise error
-    hint = f" (see: {error.ctx.command_path} --help)" if getattr(error, "ctx", None) else ""
+    context = getattr(error, "ctx", None)
+    hint = f" (see: {context.command_path} --help)" if context else ""
     return _fail(f"{error.format_message()}{hint}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -75,7 +75,7 @@ def fit(
     print(f"The model: {out}")
 
 
-def _source(table: str, targets: list[str]) -> tuple[object, list[str]]:
+def _source(table: str, targets: list[str]) -> tuple[Any, list[str]]:
     """A built-in set knows its targets."""
     if not table.startswith("set:"):
         return table, targets

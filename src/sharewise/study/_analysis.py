@@ -13,7 +13,7 @@ from ._paired import Paired, corrected_t_interval, crossed_bootstrap, holm, noni
 from ._plan import Plan
 from ._run import seed_groups
 from ._store import Store, Trial, chosen
-from .results import Comparison, Cost, DeltaM, Run
+from .results import Comparison, Cost, DeltaM, Outcome, Run
 
 LEVEL = 0.05
 
@@ -43,8 +43,12 @@ class Findings:
 
     def run(self, arm: str, seed: int) -> Run:
         """One arm under one seed: the chosen trial of each of its models, put together."""
-        metrics, valid, settings, curves, weights = {}, {}, {}, {}, {}
-        cost = dict(fit_seconds=0.0, tuning_seconds=0.0, predict_seconds=0.0, peak_mb=0.0, parameters=0, models=0)
+        metrics: dict[str, dict[str, float | None]] = {}
+        valid: dict[str, float] = {}
+        settings: dict[str, dict[str, float | int | str]] = {}
+        curves: dict[str, list[float]] = {}
+        weights: dict[str, list[float]] = {}
+        cost = Cost(fit_seconds=0, tuning_seconds=0, predict_seconds=0, peak_mb=0, parameters=0, models=0)
         for model in self.models(arm, seed):
             trials = self.trials(seed, model.key)
             best = trials[chosen(trials)]
@@ -56,14 +60,14 @@ class Findings:
                 valid[self.tasks[i].name] = float("nan") if main is None else main
             curves |= best.curves
             weights |= best.weights
-            cost["fit_seconds"] += best.fit_seconds
-            cost["tuning_seconds"] += sum(t.fit_seconds for t in trials)
-            cost["predict_seconds"] += best.predict_seconds
-            cost["peak_mb"] = max(cost["peak_mb"], best.peak_mb)
-            cost["parameters"] += best.parameters
-            cost["models"] += 1
+            cost.fit_seconds += best.fit_seconds
+            cost.tuning_seconds += sum(t.fit_seconds for t in trials)
+            cost.predict_seconds += best.predict_seconds
+            cost.peak_mb = max(cost.peak_mb, best.peak_mb)
+            cost.parameters += best.parameters
+            cost.models += 1
         return Run(arm=arm, seed=seed, metrics=metrics, valid=valid, settings=settings, curves=curves,
-                   weights=weights, cost=Cost(**cost))  # fmt: skip
+                   weights=weights, cost=cost)  # fmt: skip
 
     def objective(self, arm: str) -> float:
         """Mean over seeds and tasks of the relative improvement over the constant prediction, on validation."""
@@ -136,12 +140,10 @@ class Findings:
             each.append(100 * float(np.mean(changes)))
         ratio = len(data.row_ids.test) / len(data.row_ids.train)
         e = corrected_t_interval(each, ratio)
-        return DeltaM(
-            arm=arm, versus=versus, higher_is_better=e.mean, lower_is_better=-e.mean, low=e.low, high=e.high
-        )
+        return DeltaM(arm=arm, versus=versus, higher_is_better=e.mean, lower_is_better=-e.mean, low=e.low, high=e.high)
 
 
-def outcome(effect: float, p_holm: float, p_margin: float) -> str:
+def outcome(effect: float, p_holm: float, p_margin: float) -> Outcome:
     """``better`` (shown), else ``as good`` (shown within the margin), else ``worse`` (shown), else ``unclear``."""
     if p_holm < LEVEL and effect > 0:
         return "better"

@@ -77,7 +77,8 @@ class Plan(Record):
 
     def table_spec(self) -> TableSpec:
         """The columns' roles."""
-        return TableSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in self.spec.items()})
+        known: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in self.spec.items()}
+        return TableSpec(**known)
 
 
 def content_hash(path: Path | str) -> str:

@@ -27,9 +27,7 @@ TREES: dict[str, Any] = {
 """The first trial of boosted trees."""
 
 
-def suggest(
-    kind: str, tasks: Sequence[str], before: Sequence[tuple[Settings, float]], key: str
-) -> Settings:
+def suggest(kind: str, tasks: Sequence[str], before: Sequence[tuple[Settings, float]], key: str) -> Settings:
     """Settings of the next trial of the model ``key``, given the ``(settings, objective)`` of those before.
 
     ``kind``: ``network``, ``weighted`` (a network with a constant weight for each of ``tasks``, tuned with the

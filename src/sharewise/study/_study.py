@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data import TableData, load_splits
+from ..data import TableData, TableSpec, load_splits
 from ..errors import TaskError
 from ._analysis import Findings
 from ._models import describe
@@ -44,34 +46,25 @@ def make_plan(
     **settings: float | int | bool,
 ) -> Plan:
     """The plan of a study; see :func:`study` for the arguments. Reads the table's bytes, writes nothing."""
-    table = str(table)
+    table, content, built_in = str(table), "", None
     if table.startswith(SET):
-        content, (_, built_in) = "", read(table)
-        assert built_in is not None
-        spec = {
-            "targets": list(targets or built_in.targets),
-            "kinds": {**built_in.kinds, **(kinds or {})},
-            "group": group or built_in.group,
-            "time": time or built_in.time,
-            "weight": weight or built_in.weight,
-            "drop": [*built_in.drop, *drop],
-        }
+        _, built_in = read(table)
     else:
         content = content_hash(table)
-        spec = {
-            "targets": list(targets),
-            "kinds": dict(kinds or {}),
-            "group": group,
-            "time": time,
-            "weight": weight,
-            "drop": list(drop),
-        }
-    if len(spec["targets"]) < 2:
+    chosen = TableSpec(
+        targets=tuple(targets) or (built_in.targets if built_in else ()),
+        kinds={**(built_in.kinds if built_in else {}), **(kinds or {})},
+        group=group or (built_in.group if built_in else None),
+        time=time or (built_in.time if built_in else None),
+        weight=weight or (built_in.weight if built_in else None),
+        drop=(*(built_in.drop if built_in else ()), *drop),
+    )
+    if len(chosen.targets) < 2:
         raise TaskError("sharing takes at least two targets: name more, or train one model with `sharewise fit`")
     return Plan(
         table=table,
         content=content,
-        spec=spec,
+        spec=json.loads(json.dumps(asdict(chosen))),
         seeds=parse_seeds(seeds),
         arms=list(arms),
         **settings,  # type: ignore[arg-type]

@@ -43,9 +43,9 @@ def decide(shared: Side, groups: Side | None, margin: float, cheaper: dict[str, 
 
     ``shared`` is the shared strategy that was best on *validation*, so its test comparisons are not chosen by their
     outcome. In this order: *share* if it gains; *share: as good and cheaper* if no task can be worse by the margin
-    (an intersection of one-sided tests, each at 5 %, so at 5 % together) and it has fewer parameters; *share in these groups*
-    if the groups do one or the other where sharing everything does not; *do not share* if sharing is shown to harm;
-    else *too little data to say*.
+    (an intersection of one-sided tests, each at 5 %, so at 5 % together) and it has fewer parameters; *share in these
+    groups* if the groups do one or the other where sharing everything does not; *do not share* if sharing is shown to
+    harm; else *too little data to say*.
     """
     parts = [g for g in groups.groups if len(g) > 1] if groups else []
     saves = cheaper.get(shared.arm, {}).get("store", 0) > 1  # a count; the times are told, but a clock decides nothing

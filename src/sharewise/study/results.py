@@ -19,6 +19,9 @@ Answer = Literal[
 ]
 """The five verdicts, in words."""
 
+Outcome = Literal["better", "worse", "as good", "unclear"]
+"""What a comparison shows on one task."""
+
 Number = Annotated[float, BeforeValidator(lambda value: float("nan") if value is None else value)]
 """A number that may be NaN: JSON has no word for it, so it travels as ``null`` and comes back as NaN."""
 
@@ -135,7 +138,7 @@ class Comparison(Record):
     """Adjusted over the tasks of this pair of arms (Holm)."""
     p_margin: Number
     """One-sided, against "worse by the margin or more" (non-inferiority)."""
-    outcome: Literal["better", "worse", "as good", "unclear"]
+    outcome: Outcome
 
 
 class DeltaM(Record):

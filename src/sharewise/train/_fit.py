@@ -135,7 +135,7 @@ def _default_fabric(precision: str) -> Any:
         raise OptionError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     from lightning_fabric import Fabric
 
-    return Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
+    return Fabric(accelerator="auto", devices=1, precision=precision)
 
 
 def _make_optimizer(

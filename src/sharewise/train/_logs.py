@@ -78,4 +78,4 @@ def make_logs(names: list[str] | tuple[str, ...], folder: Path | None) -> list[C
             raise OptionError(f'unknown log "{name}": known are {", ".join(LOGS)}')
     if names and folder is None:
         raise OptionError("logs need a folder: give fit(..., out=FOLDER)")
-    return [LOGS[name](folder) for name in names]  # type: ignore[arg-type, abstract]
+    return [LOGS[name](folder) for name in names]  # type: ignore[arg-type]

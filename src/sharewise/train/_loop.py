@@ -15,12 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..balance import Balancer, backward
+from ..balance import Balancer, MeanReducer, backward
 from ..data import Batch, Splits
 from ..errors import RunError
 from ..tasks import Task
 from ._callbacks import Callback
-from ._distributed import GradientReducer
 from ._evaluate import mean_losses, observed_count
 from ._state import load_state, save_state
 from ._stopping import EarlyStopping
@@ -80,7 +79,7 @@ class Loop:
         self._counts: dict[str, int] = {}
         self._interrupted = False
         self._saved_at = self._began_at = time.monotonic()
-        self._reducer = GradientReducer(self.fabric) if self.fabric.world_size > 1 else None
+        self._reducer = MeanReducer() if self.fabric.world_size > 1 else None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -152,10 +151,13 @@ class Loop:
             return 0
         for callback in self.callbacks:
             callback.on_losses(self, batch, losses)
-        share = self.settings.accumulate
-        scaled = losses if share == 1 else {name: loss / share for name, loss in losses.items()}
         self._balance = backward(
-            scaled, self.balancer, shared=self._shared(), mode=self.settings.mode, reducer=self._reducer
+            losses,
+            self.balancer,
+            shared=self._shared(),
+            mode=self.settings.mode,
+            reducer=self._reducer,
+            scale=1 / self.settings.accumulate,
         )
         for name, loss in losses.items():
             value = loss.detach()
@@ -181,9 +183,8 @@ class Loop:
         return losses
 
     def _shared(self) -> list[nn.Parameter] | None:
-        if self.balancer.needs == "losses" or not hasattr(self.model, "shared_parameters"):
-            return None
-        return list(self.model.shared_parameters())
+        known = getattr(self.model, "shared_parameters", None)
+        return None if self.balancer.needs == "losses" or known is None else list(known())
 
     def _parameters(self) -> Iterator[nn.Parameter]:
         for group in self.optimizer.param_groups:

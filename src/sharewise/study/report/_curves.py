@@ -111,7 +111,7 @@ def _line(color: str, dash: str) -> dict[str, object]:
 def weights(result: StudyResult) -> Figure | None:
     """Weights over the epochs as a map of tasks by epochs, each epoch divided by its mean over tasks."""
     arms = [a.name for a in result.arms if any(r.weights for r in result.runs if r.arm == a.name)]
-    if not arms:
+    if not arms or len(result.tasks) < 2:
         return None
     first = leading_arm(result)
     arms.sort(key=lambda name: name != first)

@@ -13,7 +13,7 @@ from ._text import known, shorten, signed
 from ._theme import OUTCOMES
 from ._verdict import facts
 
-WIDTH, LEFT, RIGHT, TOP, ROW = 860, 250, 700, 232, 34
+WIDTH, LEFT, RIGHT, TOP, ROW = 880, 250, 690, 250, 34
 """Pixels: the picture, the two ends of the effects' axis, its first row, the height of a row."""
 
 MOST = 12
@@ -50,6 +50,7 @@ def render_picture(result: StudyResult) -> str:
     return environment().get_template("picture.svg.j2").render(
         verdict=said,
         sentence=_wrap(said.sentence, 84),
+        cheaper=" · ".join(f"{what}: {factor}" for what, factor in said.cheaper),
         title=shorten(result.title, 70),
         subject=arm_title(result, found[0][0]) if found else "",
         against=arm_title(result, found[0][1]).lower() if found else "",
@@ -62,7 +63,7 @@ def render_picture(result: StudyResult) -> str:
         width=WIDTH,
         top=TOP,
         bottom=bottom,
-        height=bottom + (64 if lines else -30),
+        height=bottom + (40 if lines else -44) + 26 * (len(comparisons) > len(shown)),
     )  # fmt: skip
 
 
@@ -75,7 +76,7 @@ def _line(c: Comparison, i: int, ends: tuple[float, float]) -> _Line:
     low = _x(c.low if known(c.low) else c.effect, ends)
     high = _x(c.high if known(c.high) else c.effect, ends)
     text = f"{signed(c.effect)} % {c.outcome}"
-    return _Line(shorten(c.task, 26), TOP + ROW * i + ROW // 2, _x(c.effect, ends), low, high, c.outcome, text)
+    return _Line(shorten(c.task, 22), TOP + ROW * i + ROW // 2, _x(c.effect, ends), low, high, c.outcome, text)
 
 
 def _wrap(text: str, length: int) -> list[str]:

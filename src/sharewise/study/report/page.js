@@ -56,7 +56,7 @@
   // On a phone the colour bar lies under the map instead of taking a quarter of its width.
   const flat = {
     orientation: "h", x: 0.5, xanchor: "center", y: 0, yref: "container", yanchor: "bottom",
-    len: 1, nticks: 4, tickangle: 0, title: { text: "" },
+    len: 1, nticks: 5, tickangle: 0, title: { text: "" },
   };
 
   const plots = [...document.querySelectorAll("[data-figure]")];

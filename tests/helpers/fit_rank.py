@@ -1,0 +1,41 @@
+"""One rank of a data-parallel fit; in a module of its own, so that a fresh process can import it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from helpers.small import TASKS, SmallModel, splits
+
+import sharewise as sw
+
+
+def data() -> sw.Splits:
+    made = splits(64)
+    made.train.all.observed.clear()  # type: ignore[attr-defined]  # means of means need equal counts
+    return made
+
+
+def sgd(groups: list) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=0.1)
+
+
+BALANCERS = ("equal", "uncertainty", "pcgrad")
+
+
+def rank(index: int, port: int, out: str) -> None:
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
+
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    os.environ |= {"NODE_RANK": "0", "LOCAL_RANK": str(index)}
+    torch.set_num_threads(1)
+    fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp", plugins=[LightningEnvironment()])
+    fabric.launch()
+    options = {"epochs": 2, "batch_size": 16, "optimizer": sgd, "progress": False}
+    for balancer in BALANCERS:
+        model = SmallModel(dropout=0.0)
+        sw.fit(model, TASKS, data(), balancer=balancer, fabric=fabric, **options)
+        torch.save([p.detach() for p in model.parameters()], Path(out) / f"{balancer}-{index}.pt")
+    torch.distributed.destroy_process_group()
