@@ -173,7 +173,7 @@ def _compare(arm: str, tasks: list[TaskSummary], runs: list[Run]) -> list[Compar
             2 * stdev(effects) / math.sqrt(len(effects)) if len(effects) > 1 else 9.0,
         )
         low, high = effect - half, effect + half
-        outcome = "better" if low > 0 else "worse" if high < 0 else "as good" if low > -1 else "unclear"
+        outcome = "better" if low > 0 else "as good" if low > -1 else "worse" if high < 0 else "unclear"
         p = min(1.0, math.erfc(abs(effect) / max(half / 2, 1e-9) / math.sqrt(2)))
         found.append(
             Comparison(

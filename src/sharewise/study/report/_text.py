@@ -99,11 +99,11 @@ def share(value: float | None) -> str:
     >>> share(0.031), share(0.0), share(0.00002)
     ('3.1\\xa0%', '0\\xa0%', '< 0.1\\xa0%')
     """
-    if value is None or not math.isfinite(value):
+    if value is None or not math.isfinite(100 * value):
         return DASH
     if 0 < value < 0.001:
         return f"< 0.1{_SPACE}%"
-    return f"{100 * value:.1f}".removesuffix(".0") + _SPACE + "%"
+    return _fixed(100 * value, 1).removesuffix(".0") + _SPACE + "%"
 
 
 def probability(value: float | None) -> str:
@@ -121,10 +121,10 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None or not math.isfinite(seconds):
         return DASH
-    if seconds < 1:
+    if abs(seconds) < 1:
         return f"{number(1000 * seconds, 2)}{_SPACE}ms"
     if seconds < 59.95:
-        return f"{seconds:.1f}{_SPACE}s"
+        return f"{_fixed(seconds, 1)}{_SPACE}s"
     whole = round(seconds)
     if whole < 3600:
         return f"{whole // 60}{_SPACE}min" + (f" {whole % 60}{_SPACE}s" if whole % 60 else "")
