@@ -14,7 +14,7 @@ from ._balancer import Balancer, GramBalancer, LossBalancer
 from ._gram import full_precision
 from ._reducer import Reducer
 from ._rows import Rows, add_gradients
-from ._take import MODES, OwnGradients, take_rows
+from ._take import MODES, OwnGradients, is_one, seed, take_rows
 
 
 def backward(
@@ -26,7 +26,7 @@ def backward(
     mode: str = "auto",
     reducer: Reducer | None = None,
     on_nonfinite: str = "raise",
-    scale: float = 1.0,
+    scale: float | Tensor = 1.0,
 ) -> Balance:
     """Fill ``.grad`` with one balanced update of several tasks, in place of ``sum(losses.values()).backward()``.
 
@@ -50,8 +50,9 @@ def backward(
         on_nonfinite: what to do about a NaN or infinite loss, or gradient row: ``raise``; ``skip task``, balance the
             others; ``skip step``, fill nothing; ``ignore``, do not look, so that methods on losses never wait for
             the device. Methods on losses look at losses only.
-        scale: loss scale of fp16 training (``scaler.get_scale()``): ``.grad`` comes out multiplied by it, the
-            balancer decides on values without it.
+        scale: loss scale of fp16 training: ``.grad`` comes out multiplied by it, the balancer decides on values
+            without it. With a ``GradScaler``: ``scale=scaler.scale(torch.ones(()))``, ``on_nonfinite="ignore"``, so
+            that an overflow reaches ``scaler.step``.
 
     Raises :class:`BalanceError` naming the task for a loss that is not finite, no scalar, without graph, or does not
     depend on any shared parameter, and for a task the balancer was not built for; :class:`ModelError` for a module
@@ -152,16 +153,16 @@ class Taken:
         return Taken(self.rows.select(keep), [self.own[i] for i in keep], self.gram[keep][:, keep], [])
 
 
-def _weighted_backward(present: Present, balancer: LossBalancer, scale: float) -> Balance:
+def _weighted_backward(present: Present, balancer: LossBalancer, scale: float | Tensor) -> Balance:
     weights = balancer.weights(present.values, names=present.names)
     stacked = torch.stack([loss.to(present.values) for loss in present.losses])
     objective = balancer.objective(stacked, weights, present.names)
-    objective.backward(None if scale == 1 else torch.full_like(objective, scale))
+    objective.backward(seed(objective, scale))
     weights = weights.detach()
     return Balance(present.names, (weights * present.values).sum(), weights, skipped=present.skipped)
 
 
-def _balanced_backward(present: Present, balancer: Balancer, taken: Taken, scale: float) -> Balance:
+def _balanced_backward(present: Present, balancer: Balancer, taken: Taken, scale: float | Tensor) -> Balance:
     rows, names, values = taken.rows, present.names, present.values
     weights = None
     if isinstance(balancer, GramBalancer):
@@ -169,7 +170,7 @@ def _balanced_backward(present: Present, balancer: Balancer, taken: Taken, scale
         gradients = rows.combine(weights)
         total = (weights.to(values) * values).sum()
     else:
-        matrix = rows.matrix() if scale == 1 else rows.matrix().div_(scale)
+        matrix = rows.matrix() if is_one(scale) else rows.matrix().div_(scale)
         gradients = rows.cut(balancer.aggregate(matrix, values, names=names) * scale)
         total = values.sum()
     rows.deposit(gradients)

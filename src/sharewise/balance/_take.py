@@ -22,7 +22,7 @@ def take_rows(
     representation: Tensor | Sequence[Tensor] | None,
     *,
     mode: str,
-    scale: float = 1.0,
+    scale: float | Tensor = 1.0,
     keep: bool = False,
 ) -> tuple[Rows, OwnGradients]:
     """Gradients of ``scale`` times each loss, for what is shared (the rows) and for what is not.
@@ -48,8 +48,18 @@ def take_rows(
     return take(losses, targets, own, scale, keep or representation is not None)
 
 
+def seed(loss: Tensor, scale: float | Tensor) -> Tensor | None:
+    """What a backward pass of ``scale`` times the loss starts from; a tensor is not waited for."""
+    return None if is_one(scale) else torch.ones_like(loss) * scale
+
+
+def is_one(scale: float | Tensor) -> bool:
+    """Whether the scale is the plain number 1."""
+    return not isinstance(scale, Tensor) and scale == 1
+
+
 def in_loop(
-    losses: Sequence[Tensor], targets: Sequence[Tensor], own: Sequence[Sequence[Tensor]], scale: float, keep: bool
+    losses: Sequence[Tensor], targets: Sequence[Tensor], own: Sequence[Sequence[Tensor]], scale: float | Tensor, keep: bool
 ) -> tuple[Rows, OwnGradients]:
     """One backward pass a task, each row written into its place of one preallocated buffer.
 
@@ -62,7 +72,7 @@ def in_loop(
         gradients = torch.autograd.grad(
             loss,
             [*targets, *own[t]],
-            grad_outputs=None if scale == 1 else torch.full_like(loss, scale),
+            grad_outputs=seed(loss, scale),
             retain_graph=keep or t + 1 < len(losses),
             allow_unused=True,
         )
@@ -78,7 +88,7 @@ def in_loop(
 
 
 def batched(
-    losses: Sequence[Tensor], targets: Sequence[Tensor], own: Sequence[Sequence[Tensor]], scale: float, keep: bool
+    losses: Sequence[Tensor], targets: Sequence[Tensor], own: Sequence[Sequence[Tensor]], scale: float | Tensor, keep: bool
 ) -> tuple[Rows, OwnGradients]:
     """All rows by one backward pass vectorised over tasks (``torch.vmap``), after one plain pass for the heads.
 
@@ -87,7 +97,7 @@ def batched(
     CUDA, some custom functions) makes it fail.
     """
     stacked = torch.stack([loss.to(losses[0]) for loss in losses])
-    seeds = torch.full_like(stacked, scale)
+    seeds = torch.ones_like(stacked) * scale
     tasks_of: dict[int, list[int]] = {}
     for t, leaves in enumerate(own):
         for p in leaves:

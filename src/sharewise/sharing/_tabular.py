@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -111,7 +112,7 @@ class TabularEncoder(nn.Module):
 
     def config(self) -> dict[str, Any]:
         """All settings, as JSON can hold them; see :meth:`from_config`."""
-        return {k: list(v) if isinstance(v, list) else v for k, v in self._config.items()}
+        return copy.deepcopy(self._config)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> TabularEncoder:
