@@ -35,7 +35,32 @@ _WHERE = {
     "onset_errors": "_metrics",
 }
 
-__all__ = [*_WHERE]  # noqa: PLE0604
+__all__ = [
+    "FEATURES",
+    "STAGES",
+    "CropHybrid",
+    "FergusonHardiness",
+    "GDDPhenology",
+    "Parameter",
+    "ParameterBox",
+    "Prediction",
+    "Seasons",
+    "Settings",
+    "Simulation",
+    "Weather",
+    "backward_share",
+    "inconsistent_share",
+    "lte10",
+    "lte90",
+    "onset_day",
+    "onset_errors",
+    "read_weather",
+    "resample",
+    "season_table",
+    "seasons_from",
+    "seattle",
+    "simulate",
+]
 
 if TYPE_CHECKING:
     from ._hardiness import FergusonHardiness, lte10, lte90
