@@ -13,7 +13,7 @@ def main(arguments: list[str] | None = None) -> None:
     from ._app import app
 
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="sharewise", standalone_mode=False)
     except SharewiseError as error:
         code = _fail(str(error))
     except KeyboardInterrupt:

@@ -46,7 +46,9 @@ def advise(
     print(" " * width + "".join(f"{t[:11]:>12}" for t in advice.tasks))
     for task, row in zip(advice.tasks, advice.affinity, strict=True):
         print(f"{task:<{width}}" + "".join(f"{v:>12.3f}" for v in row))
-    print(f"\n{advice.rows:,} rows, {advice.seconds:.0f} s. A full study would take about {_time(advice.study_seconds)}.")
+    print(
+        f"\n{advice.rows:,} rows, {advice.seconds:.0f} s. A full study would take about {_time(advice.study_seconds)}."
+    )
 
 
 def _time(seconds: float) -> str:

@@ -41,13 +41,16 @@ def demo(
 
 
 def _show(json: bool) -> None:
-    from dataclasses import asdict
-
     from ..data import sets
 
     found = sets.available()
     if json:
-        o.print_json([asdict(s) for s in found])
+        o.print_json(
+            [
+                {"name": s.name, "title": s.title, "rows": s.rows, "targets": s.targets, "source": s.source}
+                for s in found
+            ]
+        )
         return
     for info in found:
         print(f"{info.name:16} {info.rows:>7,} rows, {len(info.targets)} targets   {info.title}  [{info.source}]")
