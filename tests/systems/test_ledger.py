@@ -61,7 +61,7 @@ def test_only_the_place_between_the_markers_changes(result, tmp_path):
     page = tmp_path / "README.md"
     page.write_text(f"before\n{ledger.BEGIN}\nold\n{ledger.END}\nafter\n")
     assert ledger.update_readme(page, [result])
-    assert page.read_text() == f"before\n{ledger.BEGIN}\n{ledger.render_table([result])}{ledger.END}\nafter\n"
+    assert page.read_text() == f"before\n{ledger.BEGIN}\n\n{ledger.render_table([result])}\n{ledger.END}\nafter\n"
     assert not ledger.update_readme(page, [result])
     for text in ("no markers", f"only {ledger.BEGIN}"):
         page.write_text(text)
@@ -90,7 +90,7 @@ def test_the_readme_shows_the_ledger():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert ledger.BEGIN in text and ledger.END in text, "README.md has no place for the ledger's table"
     shown = text.partition(ledger.BEGIN)[2].partition(ledger.END)[0]
-    assert shown == f"\n{ledger.render_table(KEPT)}", "run `sharewise ledger --update-readme README.md`"
+    assert shown == f"\n\n{ledger.render_table(KEPT)}\n", "run `sharewise ledger --update-readme README.md`"
 
 
 def test_the_ledger_names_no_machine():

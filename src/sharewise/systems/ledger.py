@@ -101,7 +101,8 @@ def update_readme(path: Path | str, results: Sequence[Result]) -> bool:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise RunError(f'"{path}" has no place for the table: add the lines {BEGIN} and {END}')
-    new = f"{head}{BEGIN}\n{render_table(results)}{END}{tail}"
+    # Blank lines: some readers of Markdown take a table that touches a comment for part of it.
+    new = f"{head}{BEGIN}\n\n{render_table(results)}\n{END}{tail}"
     if new == text:
         return False
     write_text(path, new)
