@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 import pytest
-from helpers.small import TASKS, SmallModel, splits
 
 import sharewise as sw
+from helpers.small import TASKS, SmallModel, splits
 from sharewise import files
 from sharewise.cli import main
 from sharewise.data import sets

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from helpers.killing import kill_until_done
-from helpers.small import TASKS, SmallModel, splits
 
 import sharewise as sw
+from helpers.killing import kill_until_done
+from helpers.small import TASKS, SmallModel, splits
 
 
 def train(out: Path | None) -> sw.Fitted:
