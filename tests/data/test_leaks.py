@@ -89,6 +89,21 @@ def test_rare_positives_are_not_called_predictable_for_being_rare() -> None:
     assert find_leaks(frame, inspect_table(frame, TableSpec(("rare",)))) == []
 
 
+def test_values_that_stand_once_prove_nothing() -> None:
+    names = [f"person {i}" for i in range(N)]
+    frame = pl.DataFrame({"name": names, "x": X, "number": NUMBER, "class": CLASS, "yes": YES})
+    schema = inspect_table(frame, TableSpec(SPEC.targets, {"name": "category"}))
+    assert "name" in {c.name for c in schema.features}
+    assert find_leaks(frame, schema) == []
+
+
+def test_a_few_positives_in_one_category_prove_nothing() -> None:
+    for positives, reported in ((6, False), (24, True)):
+        code = np.where(np.arange(N) < positives, "special", RNG.choice(list("abcd"), N))
+        frame = pl.DataFrame({"x": X, "code": code, "rare": np.arange(N) < positives})
+        assert bool(find_leaks(frame, inspect_table(frame, TableSpec(("rare",))))) is reported
+
+
 def test_a_leak_is_reported_and_left_out_unless_wanted() -> None:
     frame = pl.DataFrame({"x": X, "copy": NUMBER * 2, "number": NUMBER, "yes": YES})
     spec = TableSpec(("number", "yes"))
