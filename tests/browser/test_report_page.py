@@ -141,6 +141,12 @@ def test_numbers_sort_both_ways_with_unknown_last(usual: Seen) -> None:
     )
 
 
+def test_negative_numbers_sort_as_numbers(usual: Seen) -> None:
+    usual.page.locator("#table-delta-m thead th button").nth(1).click()
+    values = [float(v) for v in usual.page.evaluate(COLUMN, ["table-delta-m", 1])]
+    assert values == sorted(values) and values[0] < 0 < values[-1]
+
+
 def test_words_sort_from_the_keyboard(usual: Seen) -> None:
     page = usual.page
     page.locator("#table-metrics thead th button").first.focus()

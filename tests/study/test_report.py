@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from helpers.results import HOSTILE, example_result
@@ -326,6 +326,9 @@ def test_examples_in_the_docstrings_of_text() -> None:
 
 
 @given(st.floats(allow_nan=True, allow_infinity=True))
+@example(5e-324)
+@example(-0.0)
+@example(1.8e306)
 def test_any_number_can_be_printed(value: float) -> None:
     for write in (_text.number, _text.signed, _text.percent, _text.share, _text.duration, _text.times, _text.count):
         text = write(value)
@@ -341,6 +344,7 @@ def test_rounding_follows_the_interval() -> None:
     assert _text.plus_minus(0.5, 0.0) == "0.5000"
     assert _text.plus_minus(-1.0, 0.5) == "−1.00 ± 0.50"
     assert _text.plus_minus(5e9, 2e8) == "5 × 10⁹ ± 200,000,000"
+    assert _text.number(9.999) == "10.0" and _text.number(-5e-324) == "−4.94 × 10⁻³²⁴"
     assert _text.signed(-1e7) == "−10,000,000" and _text.signed(9.999) == "+10.0"
     assert _text.share(1.0) == "100\u00a0%"
 

@@ -35,10 +35,11 @@ def number(value: float | None, digits: int = 3) -> str:
         return DASH
     if value == 0:
         return "0"
-    power = math.floor(math.log10(abs(value)))
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    power = int(exponent)
     if -4 <= power < 9:
         return _fixed(value, max(0, min(digits - 1 - power, 8)))
-    mantissa = _fixed(value / 10.0**power, digits - 1).rstrip("0").rstrip(".")
+    mantissa = (mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa).replace("-", _MINUS)
     return f"{mantissa} × 10{str(power).translate(_SUPERSCRIPT)}"
 
 
@@ -142,6 +143,8 @@ def times(factor: float | None) -> str:
     if 0.95 < factor < 1.05:
         return "as cheap"
     ratio, word = (factor, "cheaper") if factor > 1 else (1 / factor, "dearer")
+    if not math.isfinite(ratio):
+        return DASH
     return f"{number(ratio, 2 if ratio < 10 else 3)}× {word}"
 
 
