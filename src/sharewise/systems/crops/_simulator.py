@@ -97,6 +97,7 @@ def simulate(
     spread = 0.05 * (model.box.high - model.box.low).numpy()
     offsets = random.normal(size=(cultivars, len(model.box))) * spread
     own = model.box.clip(torch.as_tensor(families[family] + offsets)).numpy()
+    chill = usual_chill(weather)
 
     parts: dict[str, Seasons] = {}
     truths: dict[str, Array] = {}
@@ -105,7 +106,7 @@ def simulate(
         chosen = np.stack([random.choice(len(years), count, replace=False) for _ in range(cultivars)])
         stretches = [years[y] for y in chosen.ravel()]
         values = np.repeat(own, count, axis=0)
-        theta = truth_of(values, stretches, model.box, weather)
+        theta = truth_of(values, stretches, model.box, chill)
         truths[split] = _roll_out(model, stretches, theta)
         names = [f"cultivar-{c:02d}" for c in range(cultivars) for _ in range(count)]
         target = _OBSERVE[process_name](truths[split], random)
@@ -129,19 +130,23 @@ def spring_chill(weather: Weather) -> float:
     return float(np.maximum(0, 10 - weather.mean[_CHILL_DAYS]).sum())
 
 
-def _phenology_theta(own: Array, stretches: list[Weather], box: ParameterBox, weather: Weather) -> Array:
-    # A fixed sample of years gives the climate's mean and spread, so that every seed shares one truth.
+def usual_chill(weather: Weather) -> tuple[float, float]:
+    """Mean and standard deviation of the spring chill over a fixed sample of 100 resampled years."""
     climate = np.random.default_rng(0)
-    usual = [spring_chill(resample(weather, PHENOLOGY_START, 91, climate)) for _ in range(100)]
+    sums = [spring_chill(resample(weather, PHENOLOGY_START, 91, climate)) for _ in range(100)]
+    return float(np.mean(sums)), float(np.std(sums))
+
+
+def _phenology_theta(own: Array, stretches: list[Weather], box: ParameterBox, chill: tuple[float, float]) -> Array:
     theta = np.repeat(own[:, None, :], PHENOLOGY_DAYS, axis=1)
     for row, stretch in enumerate(stretches):
-        z = (spring_chill(stretch) - np.mean(usual)) / np.std(usual)
+        z = (spring_chill(stretch) - chill[0]) / chill[1]
         theta[row, :, 0] += 2.5 * np.tanh(water_deficit(stretch) / 60)
         theta[row, :, 4] *= 1 + 0.25 * np.tanh(z)
     return box.clip(torch.as_tensor(theta)).numpy()
 
 
-def _hardiness_theta(own: Array, stretches: list[Weather], box: ParameterBox, weather: Weather) -> Array:
+def _hardiness_theta(own: Array, stretches: list[Weather], box: ParameterBox, chill: tuple[float, float]) -> Array:
     theta = np.repeat(own[:, None, :], HARDINESS_DAYS, axis=1)
     for row, stretch in enumerate(stretches):
         trend = np.zeros(len(stretch))
@@ -178,7 +183,7 @@ def _observe_hardiness(truth: Array, random: np.random.Generator) -> Array:
 _Setup = tuple[
     Callable[[], Process],
     Array,
-    Callable[[Array, list[Weather], ParameterBox, Weather], Array],
+    Callable[[Array, list[Weather], ParameterBox, tuple[float, float]], Array],
     int,
     int,
 ]
