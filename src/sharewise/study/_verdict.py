@@ -65,6 +65,7 @@ def decide(shared: Side, groups: Side | None, margin: float, cheaper: dict[str, 
     return Verdict(
         answer=answer,
         arm=side.arm if side else None,
+        judged=(side or shared).arm,
         sentence=_sentence(answer, shared, groups, factors),
         evidence=_evidence(shared, groups, margin, factors),
         margin=100 * margin,

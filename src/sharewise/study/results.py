@@ -186,6 +186,8 @@ class Verdict(Record):
     answer: Answer
     arm: str | None
     """The recommended arm; ``None`` where nothing is recommended over another."""
+    judged: str | None = None
+    """The arm that shares whose comparisons decided: best on validation, so not chosen by its test results."""
     sentence: str
     evidence: list[str]
     margin: float

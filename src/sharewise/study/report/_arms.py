@@ -24,8 +24,8 @@ def kind_of(result: StudyResult, name: str) -> str:
 def pairs(result: StudyResult) -> list[tuple[str, str]]:
     """Pairs (arm, versus) that were compared, the one to show first in front.
 
-    First comes the recommended arm against separate models; where nothing, or separate models, are
-    recommended, the arm that shares and has the best mean change: the strongest case for sharing.
+    First comes the arm that was judged (the recommended one, or the sharing arm that was best on validation) against
+    separate models; then the others that share, by their mean change.
     """
     seen = list(dict.fromkeys((c.arm, c.versus) for c in result.comparisons))
     alone = separate(result)
@@ -36,7 +36,7 @@ def pairs(result: StudyResult) -> list[tuple[str, str]]:
         mean = means.get(pair, float("-inf"))
         return (
             pair[1] != alone,
-            pair[0] != result.verdict.arm,
+            pair[0] != (result.verdict.judged or result.verdict.arm),
             not shares,
             -mean if mean == mean else float("inf"),
         )
@@ -53,7 +53,5 @@ def compared(result: StudyResult, pair: tuple[str, str]) -> list[Comparison]:
 
 def leading_arm(result: StudyResult) -> str | None:
     """The arm that selectors show first."""
-    if result.verdict.arm is not None:
-        return result.verdict.arm
     found = pairs(result)
     return found[0][0] if found else None
