@@ -19,7 +19,7 @@ from sharewise.data import TableSpec, load_splits, sets
 from sharewise.train import build_table_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from helpers.killing import kill_until_done  # noqa: E402 (shared with the tests)
+from helpers.killing import kill_until_done
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How long a user waits before anything happens: ``sharewise --help``, and ``import sharewise`` against ``import torch``.
+"""How long a user waits: ``sharewise --help``, and ``import sharewise`` against ``import torch``.
 
 Whole processes, taking turns; the best of the runs is compared, as start-up only ever gets slower by noise.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers.small import TASKS, SmallModel, splits
 from torch import Tensor, nn
 
 import sharewise as sw
+from helpers.small import TASKS, SmallModel, splits
 from sharewise.audit import SharingProbe, cosines, lookahead, propose_groups, shared_gradients
 from sharewise.audit._groups import EXHAUSTIVE, partitions
 

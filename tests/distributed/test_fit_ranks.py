@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 import torch.multiprocessing as mp
-from helpers.fit_rank import BALANCERS, data, rank, sgd
-from helpers.small import TASKS, SmallModel
 
 import sharewise as sw
+from helpers.fit_rank import BALANCERS, data, rank, sgd
+from helpers.small import TASKS, SmallModel
 
 
 def test_two_ranks_are_one_process_with_twice_the_batch(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import torch
-from helpers.small import TASKS, SmallModel, splits
 
 import sharewise as sw
+from helpers.small import TASKS, SmallModel, splits
 
 
 def data() -> sw.Splits:

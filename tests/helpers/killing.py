@@ -16,7 +16,7 @@ def killed(work: Callable[[], None], after: float) -> bool:
     A fork starts at once, where a fresh process would spend seconds importing.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside idle library threads; the child only trains
+        warnings.simplefilter("ignore", DeprecationWarning)  # idle library threads; the child only trains
         child = os.fork()
     if child == 0:
         timer = threading.Timer(after, lambda: os.kill(os.getpid(), signal.SIGKILL))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.small import TASKS, SmallModel, splits
 from torch import Tensor, nn
 
 import sharewise as sw
+from helpers.small import TASKS, SmallModel, splits
 from sharewise.errors import BalanceError, ModelError, OptionError, RunError, TaskError
 from sharewise.train import Callback, EarlyStopping, Loop, mean_losses
 

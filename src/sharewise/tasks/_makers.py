@@ -47,9 +47,7 @@ REGRESSION_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-def regression(
-    name: str, *, loss: str = "squared", weight: float = 1.0, loc: float = 0.0, scale: float = 1.0
-) -> Task:
+def regression(name: str, *, loss: str = "squared", weight: float = 1.0, loc: float = 0.0, scale: float = 1.0) -> Task:
     """A number to predict; prediction and target are ``[B]``. Main metric: RMSE in the target's units.
 
     Args:

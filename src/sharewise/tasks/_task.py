@@ -91,9 +91,7 @@ class Task:
         value = self.loss(raw, target)
         return value.flatten(1).mean(1) if value.dim() > 1 else value
 
-    def masked_loss(
-        self, raw: Tensor, target: Tensor, observed: Tensor | None, weight: Tensor | None = None
-    ) -> Tensor:
+    def masked_loss(self, raw: Tensor, target: Tensor, observed: Tensor | None, weight: Tensor | None = None) -> Tensor:
         """Mean loss over observed examples, optionally weighted by example; a scalar with a graph.
 
         The caller makes sure that at least one example is observed: a task with none is absent from the step.
