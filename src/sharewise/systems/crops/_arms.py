@@ -18,8 +18,8 @@ from ._weather import seattle
 class Sizes:
     """Of one scale: cultivars and seasons, the network, and the budget that all learned arms share.
 
-    ``every`` is the number of days between two predictions of parameters; ``lr_scale`` multiplies the
-    learning rates tuned for the default scale.
+    ``every`` is the number of days between two predictions of parameters. ``lr`` replaces the learning rates
+    of networks, which were tuned for the default scale. The other fields go to :class:`CropHybrid`.
     """
 
     cultivars: int = 12
@@ -30,11 +30,17 @@ class Sizes:
     batch: int = 24
     every: int = 5
     lr: float | None = None
+    lr_factor: float = 0.5
+    clip: float | None = 0.5
+    start_at_stock: bool = True
 
 
 DEFAULT = Sizes()
 SMOKE = Sizes(cultivars=3, train=2, test=1, hidden=8, epochs=2, batch=6)
-PAPER = Sizes(cultivars=31, hidden=1024, epochs=400, batch=12, every=1, lr=2e-4)
+PAPER = Sizes(
+    cultivars=31, hidden=1024, epochs=400, batch=12, every=1, lr=2e-4, lr_factor=0.95, clip=None,
+    start_at_stock=False,
+)  # fmt: skip
 
 # What an arm is. Learning rates were chosen among three for every learned arm, see _tuning.py.
 PHENOLOGY: dict[str, dict[str, Any]] = {
@@ -69,7 +75,8 @@ def estimator(process: str, arm: str, sizes: Sizes, seed: int, **changes: Any) -
     chosen = (PHENOLOGY if process == "phenology" else HARDINESS)[arm]
     settings = {
         "process": process, "hidden": sizes.hidden, "epochs": sizes.epochs, "batch": sizes.batch,
-        "every": sizes.every, "seed": seed, **chosen, **changes,
+        "every": sizes.every, "lr_factor": sizes.lr_factor, "clip": sizes.clip,
+        "start_at_stock": sizes.start_at_stock, "seed": seed, **chosen, **changes,
     }  # fmt: skip
     if sizes.lr is not None and settings.get("method", "dynamic") not in ("constant", "temperature-response"):
         settings["lr"] = sizes.lr
