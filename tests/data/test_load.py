@@ -127,3 +127,33 @@ def test_only_parquet_streams(tmp_path: Path) -> None:
         load_splits(tmp_path / "t.csv", SPEC, stream=True)
     with pytest.raises(DataError, match="only a Parquet file"):
         load_splits(simulate_table(100, 4), SPEC, stream=True)
+
+
+ODD = ["count", "*", "", "literal", "<script>alert(1)</script>", "a.b", "len", 'ünï \' "q"', "value", "rows", "0n"]
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("role", ["x2", "colour", "y1", "y3", "group"])
+def test_names_that_mean_something_to_others(name: str, role: str, tmp_path: Path) -> None:
+    frame = simulate_table(300, 3, features=3).with_columns(group=pl.int_range(300) // 10).rename({role: name})
+    spec = TableSpec(
+        tuple(name if t == role else t for t in ("y1", "y2", "y3")), group=name if role == "group" else None
+    )
+    data = load_splits(frame, spec)
+    assert (name in data.preprocessor.columns) is (role in ("x2", "colour"))
+    frame.write_parquet(tmp_path / "t.parquet")
+    streamed = load_splits(tmp_path / "t.parquet", spec, stream=True)
+    assert streamed.preprocessor == data.preprocessor
+    assert len(next(iter(streamed.splits.train.batches(8)))) == 8
+
+
+def test_a_name_polars_takes_for_a_pattern_is_refused() -> None:
+    with pytest.raises(DataError, match="takes for a pattern: rename it"):
+        load_splits(simulate_table(100, 4).rename({"x1": "^x.*$"}), SPEC)
+
+
+def test_infinite_values_in_columns_that_are_not_used_do_not_matter() -> None:
+    frame = simulate_table(300, 4).with_columns(bad=pl.lit(float("inf")))
+    with pytest.raises(DataError, match='"bad" holds an infinite value in row 1'):
+        load_splits(frame, SPEC)
+    assert "bad" not in load_splits(frame, TableSpec(SPEC.targets, drop=("bad",))).preprocessor.columns

@@ -231,3 +231,12 @@ def test_arrays_for_trees() -> None:
     assert np.isnan(features[:, -1]).sum() == frame["colour"].null_count()
     assert np.nanmax(features[:, -1]) == p.categories[0].size - 2
     assert np.array_equal(features[:, 1], frame["x2"].to_numpy())
+
+
+@pytest.mark.parametrize("dtype", [pl.Null, pl.String, pl.Float64, pl.Int8, pl.Boolean])
+def test_columns_without_any_value_can_be_encoded(dtype: type[pl.DataType]) -> None:
+    p = fitted(simulate_table(300, 3))
+    nothing = pl.DataFrame({c: pl.Series([None] * 4, dtype=dtype) for c in p.columns})
+    inputs = p.encode(nothing)
+    assert (inputs["missing"] == 1).all() and (inputs["category"] == 0).all()
+    assert torch.isfinite(inputs["numeric"]).all()

@@ -3,9 +3,11 @@ predicting."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 
 from ..errors import DataError
 
@@ -62,6 +64,8 @@ def _text(series: pl.Series) -> pl.Series:
 
 
 def _moments(series: pl.Series) -> pl.Series:
+    if series.null_count() == len(series):
+        return pl.Series(series.name, [None] * len(series), dtype=pl.Datetime("us"))
     if isinstance(series.dtype, pl.Datetime):
         if series.dtype.time_zone is not None:
             series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
@@ -96,6 +100,17 @@ def _checked(before: pl.Series, after: pl.Series, expected: str) -> pl.Series:
             "correct it, leave it empty, or drop the column"
         )
     return after
+
+
+def exactly(names: Iterable[str]) -> cs.Selector:
+    """These columns and no others, in the order of the table: ``*`` and ``^...$`` are names like any other."""
+    return cs.by_name(*names)
+
+
+def commonest(series: pl.Series) -> list[tuple[str, int]]:
+    """Distinct values of a text column with their numbers, commonest first, ties alphabetically."""
+    counts = series.alias("value").drop_nulls().value_counts(name="rows")
+    return sorted(counts.iter_rows(), key=lambda pair: (-pair[1], pair[0]))
 
 
 def plain(value: Any) -> Any:

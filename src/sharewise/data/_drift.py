@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from ._convert import convert
+from ._convert import commonest, convert
 from ._spec import TableSchema, TableWarning
 
 _MOST_ROWS = 50_000
@@ -52,8 +52,7 @@ def _chi_squared(a: pl.Series, b: pl.Series) -> tuple[float, float]:
     from scipy.stats import chi2_contingency
 
     both = pl.concat([a, b]).fill_null("\0")
-    common = both.value_counts(sort=True)[both.name].head(50).to_list()
-    code = {v: i for i, v in enumerate(sorted(common))}
+    code = {value: i for i, (value, _) in enumerate(commonest(both)[:50])}
     codes = both.replace_strict(code, default=len(code), return_dtype=pl.Int64).to_numpy()
     table = np.stack([np.bincount(part, minlength=len(code) + 1) for part in (codes[: len(a)], codes[len(a) :])])
     table = table[:, table.sum(0) >= 10]

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ..errors import DataError, TaskError, nearest
-from ._convert import convert, is_moments
+from ._convert import convert, exactly, is_moments
 from ._read import read_table
 from ._spec import Column, TableSchema, TableSpec, TableWarning
 from ._targets import inspect_targets
@@ -46,8 +46,8 @@ def inspect_table(table: Any, spec: TableSpec, *, rows: np.ndarray | None = None
     frame = read_table(table)
     check_columns(frame.columns, spec)
     check_roles(frame, spec)
-    facts = describe(frame)
-    targets, warnings = inspect_targets(frame.select(spec.targets), spec)
+    facts = describe(frame.select(exactly(used_columns(frame.columns, spec))))
+    targets, warnings = inspect_targets(frame.select(exactly(spec.targets)), spec)
     seen = frame if rows is None else frame[rows]
     numbers = np.arange(frame.height) if rows is None else rows
     return build_schema(seen, numbers, frame.height, facts, spec, targets, warnings)
@@ -66,6 +66,11 @@ def check_columns(columns: list[str], spec: TableSpec) -> None:
                 raise DataError(
                     f'unknown {role} column "{name}": the table has no such column; {nearest(name, columns)}'
                 )
+
+
+def used_columns(columns: list[str], spec: TableSpec) -> list[str]:
+    """Features, targets and weight: all but what is dropped or only splits."""
+    return [c for c in columns if spec.roles.get(c) not in ("dropped", "group", "time")]
 
 
 def check_roles(frame: pl.DataFrame, spec: TableSpec) -> None:
@@ -104,12 +109,13 @@ def describe(frame: pl.DataFrame | pl.LazyFrame, *, exact: bool = True) -> dict[
     schema = frame.collect_schema()
     wanted: dict[str, pl.Expr] = {}
     for i, (name, dtype) in enumerate(schema.items()):
-        wanted[f"{i}n"] = pl.col(name).null_count()
+        column = exactly([name]).as_expr()
+        wanted[f"{i}n"] = column.null_count()
         if dtype.is_nested() or dtype in (pl.Object, pl.Binary, pl.Null):
             continue
-        wanted[f"{i}d"] = pl.col(name).drop_nulls().n_unique() if exact else pl.col(name).approx_n_unique()
+        wanted[f"{i}d"] = column.drop_nulls().n_unique() if exact else column.approx_n_unique()
         if dtype.is_float():
-            wanted[f"{i}i"] = pl.col(name).is_infinite().any()
+            wanted[f"{i}i"] = column.is_infinite().any()
     row = frame.lazy().select(**wanted).collect(engine="streaming" if not exact else "auto").row(0, named=True)
     for i, name in enumerate(schema):
         if row.get(f"{i}i"):
@@ -123,11 +129,10 @@ def describe(frame: pl.DataFrame | pl.LazyFrame, *, exact: bool = True) -> dict[
 
 def refuse_infinite(frame: pl.DataFrame | pl.LazyFrame, name: str) -> None:
     """Raise :class:`DataError` naming the first row of ``name`` that holds an infinite value."""
-    flags = frame.lazy().select(pl.col(name).is_infinite().fill_null(False)).collect()[name]
+    flags = frame.lazy().select(exactly([name]).is_infinite().fill_null(False)).collect()[name]
     raise DataError(
-        f'column "{name}" holds an infinite value in row {int(flags.arg_true()[0]) + 1}: correct it, or '
-        f"leave it "
-        "empty to mark it as missing"
+        f'column "{name}" holds an infinite value in row {int(flags.arg_true()[0]) + 1}: correct it, leave '
+        "it empty to mark it as missing, or drop the column"
     )
 
 

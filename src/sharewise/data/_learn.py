@@ -7,7 +7,7 @@ import polars as pl
 
 from ..errors import DataError, TaskError
 from ._columns import CategoryInput, NumberInput, TargetCode, number_parts
-from ._convert import convert
+from ._convert import commonest, convert
 from ._preprocess import Preprocessor, squash
 from ._spec import Column, TableSchema, Target
 from ._targets import class_order
@@ -68,17 +68,11 @@ def _edges(number: NumberInput, values: np.ndarray) -> tuple[float, ...]:
 
 def _category(series: pl.Series) -> CategoryInput | None:
     text = convert(series, "category")
-    counts = text.drop_nulls().value_counts()
     least = min(10, max(2, len(series) // 100))
-    # commonest first, ties alphabetically: independent of the order of rows
-    table = sorted(zip(counts["count"].to_list(), counts[series.name].to_list(), strict=True), key=_commonest)
-    kept = [value for n, value in table if n >= least][:MAX_CATEGORIES]
+    table = commonest(text)
+    kept = [value for value, n in table if n >= least][:MAX_CATEGORIES]
     category = CategoryInput(series.name, tuple(kept), len(kept) < len(table))
     return category if len(np.unique(category.encode(series))) > 1 else None
-
-
-def _commonest(pair: tuple[int, str]) -> tuple[int, str]:
-    return -pair[0], pair[1]
 
 
 def _target(series: pl.Series, target: Target) -> TargetCode:

@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 
 from ..errors import DataError
+from ._convert import exactly
 from ._drift import find_drift
-from ._inspect import build_schema, check_columns, check_roles, describe
+from ._inspect import build_schema, check_columns, check_roles, describe, used_columns
 from ._leaks import Leak, find_leaks, same_targets
 from ._preprocess import Preprocessor
 from ._read import file_format, read_table
@@ -95,8 +96,8 @@ def load_splits(
     frame = read_table(table)
     check_columns(frame.columns, spec)
     check_roles(frame, spec)
-    facts = describe(frame)
-    targets, notes = inspect_targets(frame.select(spec.targets), spec)
+    facts = describe(frame.select(exactly(used_columns(frame.columns, spec))))
+    targets, notes = inspect_targets(frame.select(exactly(spec.targets)), spec)
     rows = split_rows(frame, group=spec.group, time=spec.time, targets=spec.targets, **split_options)  # type: ignore[arg-type]
     train, held_out = frame[rows.train], frame[rows.test]
     schema = build_schema(train, rows.train, frame.height, facts, spec, targets, notes)
@@ -121,8 +122,7 @@ def without_leaks(train: pl.DataFrame, schema: TableSchema, keep: bool) -> tuple
     if not features:
         raise DataError(
             f"every feature gives a target away ({', '.join(sorted(gone))}): add other features, or keep "
-            f"these "
-            "knowingly with keep_leaks=True (--keep-leaks)"
+            "these knowingly with keep_leaks=True (--keep-leaks)"
         )
     dropped = {**schema.dropped, **dict.fromkeys(gone, "likely leak")}
     return replace(schema, features=features, dropped=dropped), leaks

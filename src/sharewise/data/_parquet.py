@@ -14,6 +14,7 @@ from polars.exceptions import PolarsError
 
 from ..errors import DataError
 from ._batch import Batch
+from ._convert import exactly
 from ._preprocess import Preprocessor
 from ._read import read_table
 from ._source import epoch_generator
@@ -148,7 +149,7 @@ def _size(buffer: list[_Chunk]) -> int:
 def read_rows(path: Path, rows: np.ndarray, columns: list[str], begin: int, count: int) -> pl.DataFrame:
     """``rows`` (ascending) out of the ``count`` rows from ``begin`` on; row groups elsewhere are not read."""
     try:
-        frame = pl.scan_parquet(path).slice(begin, count).select(columns).collect()
+        frame = pl.scan_parquet(path).slice(begin, count).select(exactly(columns)).collect()
         return frame if len(rows) == frame.height else frame[rows - begin]
     except (PolarsError, OSError) as error:
         raise DataError(f'"{path}" is damaged and cannot be read: {str(error).splitlines()[0]}') from None

@@ -63,6 +63,9 @@ def read_table(table: Any, *, lazy: bool = False) -> pl.DataFrame | pl.LazyFrame
         name = f'"{path}"'
     else:
         frame, name = _from_memory(table), "the table"
+    for column in frame.collect_schema():
+        if column.startswith("^") and column.endswith("$"):
+            raise DataError(f'{name} has a column "{column}", which Polars takes for a pattern: rename it')
     frame = frame.with_columns(cs.float().fill_nan(None))
     if isinstance(frame, pl.DataFrame):
         if frame.width == 0 or frame.height == 0:
@@ -144,8 +147,7 @@ def _read_text(path: Path, kind: str) -> pl.DataFrame:
         if "new_columns" in str(error):
             raise DataError(
                 f'"{path}" is not a table: its header names {len(names)} columns, but its rows have another '
-                f"number "
-                "of fields; check the separator and the quotes"
+                "number of fields; check the separator and the quotes"
             ) from None
         raise DataError(f'"{path}" is not a table in {kind} format: {_reason(error)}') from None
 

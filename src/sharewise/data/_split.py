@@ -123,8 +123,7 @@ def _group_codes(series: pl.Series) -> np.ndarray:
     if groups < 3:
         raise DataError(
             f'group column "{series.name}" has {groups} group{"s" if groups > 1 else ""}: training, '
-            f"validation and "
-            "test need at least one each, that is 3"
+            "validation and test need at least one each, that is 3"
         )
     return codes
 

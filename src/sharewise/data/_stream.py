@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ._convert import exactly
 from ._drift import find_drift
-from ._inspect import build_schema, check_columns, check_roles, describe
+from ._inspect import build_schema, check_columns, check_roles, describe, used_columns
 from ._leaks import same_targets
 from ._learn import learn, learn_targets
 from ._load import TableData, in_order, lost_classes, without_leaks
@@ -37,11 +38,11 @@ def load_stream(path: Path, spec: TableSpec, split_options: dict[str, Any], keep
     columns = lazy.collect_schema().names()
     check_columns(columns, spec)
     roles = [c for c in (spec.group, spec.time, spec.weight) if c is not None]
-    small = lazy.select([*spec.targets, *roles]).collect()
+    small = lazy.select(exactly([*spec.targets, *roles])).collect()
     check_roles(small, spec)
-    used = [c for c in columns if spec.roles.get(c) not in ("dropped", "group", "time")]
-    facts = describe(lazy.select(used), exact=False)
-    targets, notes = inspect_targets(small.select(spec.targets), spec)
+    used = used_columns(columns, spec)
+    facts = describe(lazy.select(exactly(used)), exact=False)
+    targets, notes = inspect_targets(small.select(exactly(spec.targets)), spec)
     rows = split_rows(small, group=spec.group, time=spec.time, targets=spec.targets, **split_options)
     chosen = draw(rows.train, SAMPLE, 0)
     sample = gather_rows(path, chosen, used)

@@ -6,8 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from ..errors import DataError, TaskError
-from ._convert import convert, plain
+from ..errors import TaskError
+from ._convert import commonest, convert, plain
 from ._spec import TableSpec, TableWarning, Target
 
 MIN_LABELS = 30
@@ -38,15 +38,6 @@ def _inspect(series: pl.Series, override: str | None) -> Target:
     name, dtype = series.name, series.dtype
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object) or dtype.is_temporal():
         raise TaskError(f'target "{name}" holds {dtype}: a target is a number, a class or yes/no')
-    if dtype.is_float():
-        series = series.fill_nan(None)
-        infinite = series.is_infinite().fill_null(False).arg_true()
-        if len(infinite):
-            raise DataError(
-                f'column "{name}" holds an infinite value in row {infinite[0] + 1}: correct it, or leave it '
-                f"empty "
-                "to mark it as missing"
-            )
     labels = len(series) - series.null_count()
     if labels < MIN_LABELS:
         raise TaskError(f'target "{name}" has {labels} labels, at least {MIN_LABELS} are needed: add some or drop it')
@@ -76,8 +67,7 @@ def _kind(series: pl.Series, override: str | None, distinct: int) -> str:
         remedy = "use regression" if numeric else "choose another target or join its classes"
         raise TaskError(
             f'target "{name}" has {distinct} classes for {labels} labels, fewer than 5 each: it looks like '
-            f"free "
-            f"text or an identifier; {remedy}"
+            f"free text or an identifier; {remedy}"
         )
     return kind
 
@@ -98,8 +88,7 @@ def _warn(series: pl.Series, target: Target) -> list[TableWarning]:
         text = f'target "{target.name}" has {target.labels} labels only: expect wide intervals'
         found.append(TableWarning("tiny task", target.name, text))
     if target.classes:
-        counts = series.drop_nulls().value_counts().rows()
-        few = sorted((n, str(value)) for value, n in counts if n < RARE_CLASS)
+        few = [(n, value) for value, n in reversed(commonest(convert(series, "category"))) if n < RARE_CLASS]
         if few:
             shown = ", ".join(f'"{value}" ({n})' for n, value in few[:5]) + (", ..." if len(few) > 5 else "")
             text = f'target "{target.name}" has classes with fewer than {RARE_CLASS} labels: {shown}'
