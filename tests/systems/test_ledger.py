@@ -28,6 +28,13 @@ def test_what_is_written_is_read(result, tmp_path):
     assert ledger.read_all(tmp_path / "none") == []
 
 
+def test_the_values_of_a_metric_stand_on_one_line(result):
+    lines = result.to_json().splitlines()
+    assert '   "error": [1.0, 1.01, 1.02, 1.03, 1.04],' in lines
+    assert ' "seeds": [0, 1, 2, 3, 4],' in lines
+    assert Result.model_validate_json(result.to_json()) == result
+
+
 def test_a_file_that_is_no_result_is_named(result, tmp_path):
     (tmp_path / "ras.json").write_text("{}")
     with pytest.raises(RunError, match=r'ras.json" is not the result of a reproduction'):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,8 +71,9 @@ class Result(BaseModel):
         return any(c.verdict == "refuted" for c in self.claims)
 
     def to_json(self) -> str:
-        """JSON text, one claim and one metric a line where they fit."""
-        return self.model_dump_json(indent=1, exclude_none=False) + "\n"
+        """JSON text; the values of a metric stand on one line."""
+        text = self.model_dump_json(indent=1)
+        return re.sub(r"\[\s+([-+.\de,\s]+?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text) + "\n"
 
     def save(self, path: Path | str) -> None:
         """Write as JSON, atomically."""
