@@ -24,7 +24,7 @@ from sharewise.study.report._affinity import affinity_figure, affinity_table
 from sharewise.study.report._arms import leading_arm, pairs
 from sharewise.study.report._conflict import MOST, conflict_figure, conflict_sentence
 from sharewise.study.report._cost import cost_figure, cost_table
-from sharewise.study.report._curves import curves, weights
+from sharewise.study.report._curves import curves, levelled, weights
 from sharewise.study.report._data import columns_table
 from sharewise.study.report._embed import embed
 from sharewise.study.report._estimate import estimate
@@ -154,7 +154,10 @@ def test_nothing_recommended_over_separate_models_is_said_so() -> None:
     text = Reader(render(example_result(answer="do not share", recommended=None))).text
     assert "Recommended Separate models" in text
     assert "Cost against separate models" not in text
-    assert "Recommended –" in Reader(render(example_result(answer="too little data to say", recommended=None))).text
+    assert (
+        "Recommended Nothing yet"
+        in Reader(render(example_result(answer="too little data to say", recommended=None))).text
+    )
 
 
 def test_hostile_names_stay_text_everywhere() -> None:
@@ -426,6 +429,8 @@ def test_the_leading_arm_is_the_recommended_one_or_the_best_that_shares() -> Non
     result = example_result(recommended=None)
     means = {d.arm: d.higher_is_better for d in result.delta_m if d.arm != "trees"}
     assert leading_arm(result) == max(means, key=lambda a: means[a])
+    result.verdict.judged = "pcgrad"
+    assert leading_arm(result) == "pcgrad", "the arm that the verdict is about, though it is not recommended"
     result.comparisons.append(result.comparisons[0].model_copy(update={"arm": "trees", "versus": "equal"}))
     assert pairs(result)[-1] == ("trees", "equal")
 
@@ -467,9 +472,25 @@ def test_curves_are_means_over_seeds_and_dotted_once_a_seed_has_stopped() -> Non
     (name, figure), *_ = curves(result)
     assert name == "a" and figure.variants[0].title == "Shared, equal weights"
     low, high, solid, dotted = figure.variants[0].traces[4:]  # after the four of the separate models
-    assert (low["y"], high["y"]) == ([2.0, 1.0, 0.5], [4.0, 2.0, 0.5])
+    # The splits' difficulties are 0.5 and 2: their curves move by +0.75 and -0.75.
+    assert (low["y"], high["y"]) == ([2.75, 1.25, 1.25], [3.25, 1.75, 1.25])
     assert solid["y"] == [3.0, 1.5] and solid["line"]["dash"] == "solid"
-    assert (dotted["y"], dotted["x0"], dotted["line"]["dash"]) == ([1.5, 0.5], 2, "dot")
+    assert (dotted["y"], dotted["x0"], dotted["line"]["dash"]) == ([1.5, 1.25], 2, "dot")
+
+
+def test_levelling_moves_all_arms_of_a_seed_alike() -> None:
+    result = example_result(["a"], arms=("separate", "equal"), seeds=3)
+    moved = levelled(result, "a")
+    for seed in range(3):
+        shifts = {
+            round(new - old, 9)
+            for run in result.runs
+            if run.seed == seed
+            for new, old in zip(moved[run.arm][seed], run.curves["a"], strict=True)
+        }
+        assert len(shifts) == 1
+    best = [min(line) for line in moved["equal"]]
+    assert max(best) - min(best) < 0.05
 
 
 def test_long_curves_are_thinned_and_short_ones_are_points() -> None:

@@ -158,7 +158,11 @@ def _labels(
     # Marks that get no label still take their room: their labels are wider than any area.
     widths = [8.1 * len(t) if k < len(order) else 1e9 for k, t in enumerate(texts)]
     zero = area[1] * high / (high - low)
-    found = place(centres, [sizes[i] / 2 for i in every], widths, area, [Box(0, zero - 2, area[0], zero + 2)])
+    taken = [Box(0, zero - 2, area[0], zero + 2)]
+    for (x, _), i in zip(centres, every, strict=True):
+        ends = [area[1] * (high - v) / (high - low) for v in (points[i].high, points[i].low) if known(v)]
+        taken += [Box(x - 4, min(ends), x + 4, max(ends))] if ends else []
+    found = place(centres, [sizes[i] / 2 for i in every], widths, area, taken)
     return [
         {
             "x": xs[every[spot.index]],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 
-from ..results import Run, StudyResult
+from ..results import StudyResult
 from ._arms import arm_title, leading_arm, separate
 from ._estimate import estimate
 from ._figures import FONT, Figure, Trace, Variant, axis, base, margin_for, title
@@ -30,8 +30,9 @@ def curves(result: StudyResult) -> list[tuple[str, Figure]]:
     for i, task in enumerate(result.tasks):
         if not _with_curves(result, task.name):
             continue
-        variants = [Variant(arm_title(result, arm), _task_traces(result, arm, task.name)) for arm in arms]
-        longest, low, high = _window(result, task.name)
+        lines = levelled(result, task.name)
+        variants = [Variant(arm_title(result, arm), _task_traces(result, arm, lines)) for arm in arms]
+        longest, low, high = _window([line for of_arm in lines.values() for line in of_arm])
         layout = base(
             190,
             margin={"l": 58, "r": 10, "t": 8, "b": 44},
@@ -44,13 +45,12 @@ def curves(result: StudyResult) -> list[tuple[str, Figure]]:
     return figures
 
 
-def _window(result: StudyResult, task: str) -> tuple[int, float, float]:
+def _window(lines: list[list[float]]) -> tuple[int, float, float]:
     """Longest curve, lowest and highest loss worth showing.
 
     The first epochs fall from far above and would press everything that tells arms apart into a line; the axis
     starts a little above where the first quarter of the epochs ends, and is the same for all arms.
     """
-    lines = [run.curves[task] for run in result.runs if run.curves.get(task)]
     seen = [v for line in lines for v in line if known(v)]
     late = [v for line in lines for v in line[len(line) // 4 :] if known(v)] or seen
     if not late:
@@ -60,17 +60,37 @@ def _window(result: StudyResult, task: str) -> tuple[int, float, float]:
     return max(map(len, lines)), low - room, high + room
 
 
-def _task_traces(result: StudyResult, arm: str, task: str) -> list[Trace]:
+def levelled(result: StudyResult, task: str) -> dict[str, list[list[float]]]:
+    """Arm -> one curve a seed, without what makes the seeds' splits differ in difficulty.
+
+    A split's difficulty is the mean over arms of the lowest loss in it; every curve is moved by what its split
+    differs from the mean difficulty (Cousineau 2005 does so for subjects). All arms of a seed move alike, so no
+    comparison changes, and a mean does not jump where a seed stops.
+    """
+    runs = [run for run in result.runs if run.curves.get(task)]
+    lowest: dict[int, list[float]] = {}
+    for run in runs:
+        lowest.setdefault(run.seed, []).append(min((v for v in run.curves[task] if known(v)), default=math.nan))
+    difficulty = {seed: estimate(values).mean for seed, values in lowest.items()}
+    middle = estimate(difficulty.values()).mean or 0.0
+    found: dict[str, list[list[float]]] = {}
+    for run in runs:
+        own = difficulty[run.seed]
+        shift = 0.0 if own is None else middle - own
+        found.setdefault(run.arm, []).append([v + shift for v in run.curves[task]])
+    return found
+
+
+def _task_traces(result: StudyResult, arm: str, lines: dict[str, list[list[float]]]) -> list[Trace]:
     alone = separate(result)
     traces = []
     if alone is not None and alone != arm:
-        traces += _traces([r for r in result.runs if r.arm == alone], task, arm_title(result, alone), "@muted", "dash")
-    return traces + _traces([r for r in result.runs if r.arm == arm], task, arm_title(result, arm), "@better", "solid")
+        traces += _traces(lines.get(alone, []), arm_title(result, alone), "@muted", "dash")
+    return traces + _traces(lines.get(arm, []), arm_title(result, arm), "@better", "solid")
 
 
-def _traces(runs: Sequence[Run], task: str, name: str, color: str, dash: str) -> list[Trace]:
+def _traces(lines: list[list[float]], name: str, color: str, dash: str) -> list[Trace]:
     """Band from the lowest to the highest seed, and the mean: dotted once fewer than all seeds train on."""
-    lines = [run.curves[task] for run in runs if run.curves.get(task)]
     if not lines:
         return []
     longest, all_train = max(map(len, lines)), min(map(len, lines))

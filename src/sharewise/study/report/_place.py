@@ -31,6 +31,14 @@ class Label:
     dy: float
 
 
+def _spots(r: float, line: float) -> list[tuple[str, float, float]]:
+    """Anchor and offset of the places to try; the last four stand beside an error bar that goes up and down."""
+    gap, beside = r + 5, 7.0
+    above, below = -gap - line / 2, gap + line / 2
+    straight = [("left", gap, 0.0), ("right", -gap, 0.0), ("center", 0.0, above), ("center", 0.0, below)]
+    return straight + [(side, dx, dy) for dy in (above, below) for side, dx in (("left", beside), ("right", -beside))]
+
+
 def place(
     centres: list[tuple[float, float]],
     radii: list[float],
@@ -39,7 +47,7 @@ def place(
     taken: list[Box],
     line: float = 20.0,
 ) -> list[Label]:
-    """Greedy placing in the given order: right of the mark, left, above, below; without room, no label.
+    """Greedy placing in the given order: right of the mark, left, above, below, aslant; without room, none.
 
     Args:
         centres: of the marks, px from the top left corner.
@@ -51,14 +59,9 @@ def place(
     taken = [*taken, *(Box(x - r, y - r, x + r, y + r) for (x, y), r in zip(centres, radii, strict=True))]
     labels = []
     for i, ((x, y), r, w) in enumerate(zip(centres, radii, widths, strict=True)):
-        gap = r + 5
-        tries = [
-            ("left", gap, 0.0, Box(x + gap, y - line / 2, x + gap + w, y + line / 2)),
-            ("right", -gap, 0.0, Box(x - gap - w, y - line / 2, x - gap, y + line / 2)),
-            ("center", 0.0, -gap - line / 2, Box(x - w / 2, y - gap - line, x + w / 2, y - gap)),
-            ("center", 0.0, gap + line / 2, Box(x - w / 2, y + gap, x + w / 2, y + gap + line)),
-        ]
-        for anchor, dx, dy, box in tries:
+        for anchor, dx, dy in _spots(r, line):
+            left = x + dx - {"left": 0.0, "center": w / 2, "right": w}[anchor]
+            box = Box(left, y + dy - line / 2, left + w, y + dy + line / 2)
             inside = box.left >= 0 and box.top >= 0 and box.right <= size[0] and box.bottom <= size[1]
             if inside and not any(box.meets(other) for other in taken):
                 taken.append(box)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..results import StudyResult
 from ._arms import arm_title, compared, kind_of, pairs, separate
-from ._text import DASH, clean, interval, percent, times
+from ._text import clean, interval, percent, times
 from ._theme import ANSWERS, OUTCOMES
 
 _WARNINGS = {
@@ -32,7 +32,7 @@ class Facts:
     sentence: str
     evidence: list[str]
     arm: str
-    """Title of the recommended arm; a dash where none is."""
+    """Title of the recommended arm, or that there is none yet."""
     text: str
     groups: list[list[str]]
     shown: str
@@ -64,7 +64,7 @@ def facts(result: StudyResult) -> Facts:
         look=ANSWERS[verdict.answer],
         sentence=clean(verdict.sentence),
         evidence=[clean(e) for e in verdict.evidence],
-        arm=DASH if best is None else arm_title(result, best),
+        arm="Nothing yet" if best is None else arm_title(result, best),
         text=clean(arm.text) if arm is not None and arm.text else "",
         groups=[[clean(t) for t in group] for group in (arm.groups if arm is not None else [])],
         shown=arm_title(result, found[0][0]) if found else "",
