@@ -1,36 +1,26 @@
-"""The page without a browser: what it says, what it escapes, how its numbers come about."""
+"""The page without a browser: what it says, what it escapes, what it leaves out."""
 
 from __future__ import annotations
 
 import base64
-import doctest
 import hashlib
 import json
 import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.pages import Reader
 from helpers.results import HOSTILE, example_result
-from sharewise.study.report import _page, _text, render, render_picture, write_picture, write_report
-from sharewise.study.report._affinity import affinity_figure, affinity_table
-from sharewise.study.report._arms import leading_arm, pairs
-from sharewise.study.report._conflict import MOST, conflict_figure, conflict_sentence
-from sharewise.study.report._cost import cost_figure, cost_table
-from sharewise.study.report._curves import curves, levelled, weights
-from sharewise.study.report._data import columns_table
+from sharewise.study.report import _page, render, render_picture, write_picture, write_report
 from sharewise.study.report._embed import embed
-from sharewise.study.report._estimate import estimate
-from sharewise.study.report._forest import forest, reach
-from sharewise.study.report._metrics import delta_m_table, metrics_table
-from sharewise.study.report._place import Box, place
+from sharewise.study.report._metrics import metrics_table
 from sharewise.study.results import Answer, ColumnSummary, DataWarning, StudyResult
 
 NAN = float("nan")
@@ -51,43 +41,6 @@ def without_plotly() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_page, "_plotly", lambda: "/* plotly.js */")
         yield
-
-
-class Reader(HTMLParser):
-    """What a browser would make of a page: its elements, its text and its scripts."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.scripts: list[str] = []
-        self.inside = ""
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.inside = tag if tag in ("script", "style") else ""
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self.inside == "script":
-            self.scripts.append(data)
-        elif not self.inside:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.tags)
-
-
-def cells(table: Any, row: int = 0) -> list[str]:
-    return [cell.text for cell in table.rows[row].cells]
 
 
 def emptied() -> StudyResult:
@@ -119,9 +72,6 @@ def riddled() -> StudyResult:
     result.verdict.cheaper = {"fit": NAN, "store": 0.0}
     result.tasks[0].baseline = NAN
     return result
-
-
-# ---------------------------------------------------------------- the page as a whole
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
@@ -319,267 +269,6 @@ def test_text_has_contrast_in_light_and_dark() -> None:
                 assert contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
         for ground in ("negative", "negative-soft", "middle", "positive-soft", "positive"):
             assert contrast(colours["ink"], colours[ground]) >= 4.5, ground
-
-
-# ---------------------------------------------------------------- numbers and words
-
-
-def test_examples_in_the_docstrings_of_text() -> None:
-    assert doctest.testmod(_text).failed == 0
-
-
-@given(st.floats(allow_nan=True, allow_infinity=True))
-@example(5e-324)
-@example(-0.0)
-@example(1.8e306)
-def test_any_number_can_be_printed(value: float) -> None:
-    for write in (_text.number, _text.signed, _text.percent, _text.share, _text.duration, _text.times, _text.count):
-        text = write(value)
-        assert text and not NO_NUMBER.search(text)
-        assert "-" not in text, "a minus sign is not a hyphen"
-        if not math.isfinite(value):
-            assert text == _text.DASH
-
-
-def test_rounding_follows_the_interval() -> None:
-    assert _text.plus_minus(12.3456, 0.0123) == "12.346 ± 0.012"
-    assert _text.plus_minus(1234.5, 21.0) == "1,234 ± 21"  # round half to even
-    assert _text.plus_minus(0.5, 0.0) == "0.5000"
-    assert _text.plus_minus(-1.0, 0.5) == "−1.00 ± 0.50"
-    assert _text.plus_minus(5e9, 2e8) == "5 × 10⁹ ± 200,000,000"
-    assert _text.number(9.999) == "10.0" and _text.number(-5e-324) == "−4.94 × 10⁻³²⁴"
-    assert _text.signed(-1e7) == "−10,000,000" and _text.signed(9.999) == "+10.0"
-    assert _text.share(1.0) == "100\u00a0%"
-
-
-def test_names_are_cleaned_and_shortened_at_both_ends() -> None:
-    assert _text.clean("a\x00b\u202ec\n d") == "a\ufffdb\ufffdc d"
-    assert _text.clean("  ") == "(no name)"
-    assert _text.shorten("abcdefghijklmnop", 10) == "abcdef…nop"
-    assert _text.shorten("abc", 3) == "abc"
-
-
-def test_means_and_intervals_pinned_by_hand() -> None:
-    found = estimate([1.0, 2.0, 3.0])
-    assert found.mean == 2.0 and found.half == pytest.approx(4.302652730 / math.sqrt(3), rel=1e-8)  # t(0.975, 2) s/√n
-    partly = estimate([1.0, None, 5.0, NAN])
-    assert (partly.mean, partly.count, partly.of) == (3.0, 2, 4)
-    assert partly.half == pytest.approx(12.70620474 * math.sqrt(8) / math.sqrt(2), rel=1e-8)
-    assert estimate([7.0]).half is None and estimate([None]).mean is None
-
-
-# ---------------------------------------------------------------- tables
-
-
-def test_metrics_are_means_over_seeds_and_the_best_is_marked() -> None:
-    result = example_result(["a", "b"], arms=("separate", "equal"), seeds=2)
-    result.tasks[1].higher_is_better = True
-    for run in result.runs:
-        shift = 0.2 if run.arm == "equal" else 0.0
-        run.metrics = {
-            "a": {"rmse": 1.0 + run.seed + shift, "own": 3.0 + shift},
-            "b": {"rmse": 5.0 + shift if run.seed else None},
-        }
-    table = metrics_table(result)
-    # The arm that leads comes first: sharing, as the only one that was compared.
-    assert [c.label for c in table.columns[2:4]] == ["Shared, equal weights", "Separate models"]
-    assert cells(table)[:2] == ["a", "rmse ↓"]
-    assert cells(table)[2:4] == ["1.7 ± 6.4", "1.5 ± 6.4"]  # t(0.975, 1) = 12.706, s = 1/√2
-    assert [cell.best for cell in table.rows[0].cells] == [False, False, False, True, False]
-    assert cells(table, 1)[1] == "own" and not any(cell.best for cell in table.rows[1].cells)
-    assert table.rows[1].extra and not table.rows[0].extra
-    assert cells(table, 2)[1:3] == ["rmse ↑", "5.200 (1 of 2 seeds)"]
-    assert table.rows[2].cells[2].best
-
-
-def test_delta_m_stands_in_both_conventions() -> None:
-    result = example_result()
-    table = delta_m_table(result)
-    assert [c.label for c in table.columns[1:]] == [
-        "delta_m, %, higher is better",
-        "95 % interval",
-        "delta_m, %, lower is better",
-    ]
-    sorts = [row.cells[1].sort for row in table.rows]
-    assert sorts == sorted(sorts, reverse=True)
-    for row in table.rows:
-        assert row.cells[1].sort == -row.cells[3].sort
-    assert sum("(recommended)" in cells(table, i)[0] for i in range(len(table.rows))) == 1
-
-
-def test_cost_table_has_every_arm_with_its_number() -> None:
-    table = cost_table(example_result())
-    assert cells(table)[0] == "1 · Separate models" and cells(table)[3] == "7"
-    assert len(table.rows) == 7
-
-
-def test_of_very_many_columns_those_with_most_missing_are_listed() -> None:
-    result = example_result()
-    result.data.columns = [ColumnSummary(name=f"c{i}", kind="number", missing=i / 1000) for i in range(900)]
-    table = columns_table(result)
-    assert len(table.rows) == 500 and cells(table)[0] == "c899"
-    assert "500 of 900 columns" in Reader(render(result)).text
-
-
-# ---------------------------------------------------------------- figures
-
-
-def test_the_leading_arm_is_the_recommended_one_or_the_best_that_shares() -> None:
-    assert leading_arm(example_result()) == "uncertainty"
-    result = example_result(recommended=None)
-    means = {d.arm: d.higher_is_better for d in result.delta_m if d.arm != "trees"}
-    assert leading_arm(result) == max(means, key=lambda a: means[a])
-    result.verdict.judged = "pcgrad"
-    assert leading_arm(result) == "pcgrad", "the arm that the verdict is about, though it is not recommended"
-    result.comparisons.append(result.comparisons[0].model_copy(update={"arm": "trees", "versus": "equal"}))
-    assert pairs(result)[-1] == ("trees", "equal")
-
-
-def test_the_forest_shows_each_task_in_its_outcome_with_the_margin() -> None:
-    result = example_result()
-    figure = forest(result)
-    assert figure is not None
-    first = figure.variants[0]
-    assert first.title == "Shared, uncertainty weighting" and len(figure.variants) == 6
-    by_task = {c.task: c for c in result.comparisons if c.arm == "uncertainty"}
-    ticks = dict(zip(first.layout["yaxis"]["tickvals"], first.layout["yaxis"]["ticktext"], strict=True))
-    drawn = {ticks[y]: (x, t) for t in first.traces for x, y in zip(t["x"], t["y"], strict=True)}
-    assert {task: x for task, (x, _) in drawn.items()} == {task: c.effect for task, c in by_task.items()}
-    symbols = {"better": "triangle-up", "as good": "diamond", "worse": "triangle-down", "unclear": "circle-open"}
-    for task, (_, trace) in drawn.items():
-        assert trace["marker"]["symbol"] == symbols[by_task[task].outcome]
-    assert first.layout["shapes"][0]["x0"] == -1.0
-    said = [a["text"] for a in first.layout["annotations"]]
-    assert said[0] == "margin −1 %" and sum("better" in s for s in said) == sum(
-        c.outcome == "better" for c in by_task.values()
-    )
-
-
-def test_the_axis_holds_zero_the_margin_and_all_effects_but_not_every_interval() -> None:
-    found = [c for c in example_result().comparisons if c.arm == "trees"]
-    low, high = reach(found, 1.0)
-    assert low < min(c.low for c in found) and high > 1.0
-    found[0].high, found[1].effect = 1e6, NAN
-    low, high = reach(found, 1.0)
-    assert high < 20 and low < -1.0
-    assert reach([], 1.0)[0] < -1.0 < 0 < reach([], 1.0)[1]
-
-
-def test_curves_are_means_over_seeds_and_dotted_once_a_seed_has_stopped() -> None:
-    result = example_result(["a"], arms=("separate", "equal"), seeds=2)
-    for run in result.runs:
-        run.curves = {"a": [4.0, 2.0] if run.seed else [2.0, 1.0, 0.5]}
-    (name, figure), *_ = curves(result)
-    assert name == "a" and figure.variants[0].title == "Shared, equal weights"
-    low, high, solid, dotted = figure.variants[0].traces[4:]  # after the four of the separate models
-    # The splits' difficulties are 0.5 and 2: their curves move by +0.75 and -0.75.
-    assert (low["y"], high["y"]) == ([2.75, 1.25, 1.25], [3.25, 1.75, 1.25])
-    assert solid["y"] == [3.0, 1.5] and solid["line"]["dash"] == "solid"
-    assert (dotted["y"], dotted["x0"], dotted["line"]["dash"]) == ([1.5, 1.25], 2, "dot")
-
-
-def test_levelling_moves_all_arms_of_a_seed_alike() -> None:
-    result = example_result(["a"], arms=("separate", "equal"), seeds=3)
-    moved = levelled(result, "a")
-    for seed in range(3):
-        shifts = {
-            round(new - old, 9)
-            for run in result.runs
-            if run.seed == seed
-            for new, old in zip(moved[run.arm][seed], run.curves["a"], strict=True)
-        }
-        assert len(shifts) == 1
-    best = [min(line) for line in moved["equal"]]
-    assert max(best) - min(best) < 0.05
-
-
-def test_long_curves_are_thinned_and_short_ones_are_points() -> None:
-    result = example_result(["a"], arms=("separate",), seeds=1)
-    result.runs[0].curves = {"a": [1.0 / (i + 1) for i in range(1000)]}
-    line = curves(result)[0][1].variants[0].traces[0]
-    assert len(line["y"]) == 200 and line["dx"] == 5 and line["y"][1] == pytest.approx(1 / 6)
-    result.runs[0].curves = {"a": [1.0]}
-    assert curves(result)[0][1].variants[0].traces[0]["mode"] == "markers"
-
-
-def test_weights_are_relative_to_the_mean_of_their_epoch() -> None:
-    result = example_result(["a", "b"], arms=("separate", "uncertainty"), seeds=1)
-    result.runs[1].weights = {"a": [1.0, 3.0], "b": [1.0, 1.0]}
-    figure = weights(result)
-    assert figure is not None and figure.variants[0].traces[0]["z"] == [[1.0, 1.5], [1.0, 0.5]]
-
-
-def test_affinity_leaves_out_the_diagonal_and_signs_what_is_sure() -> None:
-    affinity = example_result(["a", "b"]).affinity
-    assert affinity is not None
-    affinity.groups = [["b"], ["a"]]
-    affinity.mean, affinity.low = [[9.0, 0.5], [-0.5, 9.0]], [[9.0, 0.1], [-0.9, 9.0]]
-    affinity.high = [[9.0, 0.9], [0.2, 9.0]]
-    figure = affinity_figure(affinity)
-    assert figure is not None
-    trace = figure.variants[0].traces[0]
-    assert trace["z"] == [[None, -0.5], [0.5, None]], "grouped tasks stand together, b first"
-    assert (trace["zmin"], trace["zmax"]) == (-0.5, 0.5)
-    assert trace["narrow"]["text"] == [["", ""], ["+", ""]]
-    rows = [cells(affinity_table(affinity), i)[:3] for i in range(2)]
-    assert rows == [["b", "○ unclear", "a"], ["a", "▲ helps", "b"]]
-
-
-def test_the_most_conflicting_pairs_come_first_and_the_rest_is_in_the_table() -> None:
-    conflict = example_result([f"t{i}" for i in range(10)]).conflict
-    assert conflict is not None and len(conflict.pairs) == 45
-    figure = conflict_figure(conflict)
-    assert figure is not None
-    trace = figure.variants[0].traces[0]
-    means = [sum(row) / len(row) for row in trace["z"]]
-    assert len(means) == MOST and means == sorted(means)
-    assert trace["zmin"] == -trace["zmax"] and trace["zmid"] == 0
-    conflict.cosine = [[0.5]] * 44 + [[-0.5]]
-    assert conflict_sentence(conflict).startswith("1 of 45 pairs pull apart on average; most of all “t8” and “t9”")
-    conflict.cosine = [[0.5]] * 45
-    assert conflict_sentence(conflict).startswith("No pair of tasks pulls apart")
-    conflict.cosine = [[NAN]] * 45
-    assert conflict_figure(conflict) is None
-
-
-def test_cost_against_quality_puts_separate_models_at_zero_and_the_recommended_on_top() -> None:
-    result = example_result()
-    figure = cost_figure(result)
-    assert figure is not None
-    trace = figure.variants[0].traces[0]
-    drawn = dict(zip(trace["text"], zip(trace["x"], trace["y"], strict=True), strict=True))
-    assert drawn["1"][1] == 0.0
-    assert drawn["3"][1] == next(d.higher_is_better for d in result.delta_m if d.arm == "uncertainty")
-    assert trace["text"][-1] == "3" and trace["marker"]["symbol"][0] == "square"
-    # 45 and 4.8 seconds differ by more than five: the axis is logarithmic.
-    assert figure.layout["xaxis"]["type"] == "log"
-    for run in result.runs:
-        run.cost.fit_seconds = 0.0
-    still = cost_figure(result)
-    assert still is not None and "type" not in still.layout["xaxis"]
-
-
-@given(
-    st.lists(st.tuples(st.floats(0, 400), st.floats(0, 300), st.floats(5, 30), st.floats(20, 200)), max_size=12),
-)
-def test_labels_cover_neither_marks_nor_each_other(spots: list[tuple[float, float, float, float]]) -> None:
-    centres, radii, widths = [(x, y) for x, y, _, _ in spots], [s[2] for s in spots], [s[3] for s in spots]
-    found = place(centres, radii, widths, (400.0, 300.0), [Box(0, 149, 400, 151)])
-    boxes = []
-    for label in found:
-        (x, y), w = centres[label.index], widths[label.index]
-        start = {"left": 0.0, "right": -w, "center": -w / 2}[label.anchor]
-        left, middle = x + label.dx + start, y + label.dy
-        boxes.append(Box(left, middle - 10, left + w, middle + 10))
-    marks = [Box(x - r, y - r, x + r, y + r) for (x, y), r in zip(centres, radii, strict=True)]
-    tiny = 1e-6
-    for i, box in enumerate(boxes):
-        assert box.left >= -tiny and box.right <= 400 + tiny and box.top >= -tiny and box.bottom <= 300 + tiny
-        inner = Box(box.left + tiny, box.top + tiny, box.right - tiny, box.bottom - tiny)
-        assert not any(inner.meets(other) for other in [*marks, *boxes[:i], Box(0, 149, 400, 151)])
-
-
-# ---------------------------------------------------------------- the picture
 
 
 def test_the_picture_is_sound_xml_with_hostile_names_as_text(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..results import Conflict
 from ._estimate import estimate
-from ._figures import FONT, Figure, Variant, axis, base, margin_for, title
+from ._figures import FONT, Figure, Trace, Variant, axis, base, margin_for, title
 from ._tables import Column, Row, Table, label, value
 from ._text import clean, for_plot, known, number, share, shorten, signed
 from ._theme import DIVERGING
@@ -26,23 +26,6 @@ def conflict_figure(conflict: Conflict | None) -> Figure | None:
     chosen = _order(conflict)[:MOST]
     names = [conflict.pairs[i] for i in chosen]
     wide = [f"{shorten(a, 16)} × {shorten(b, 16)}" for a, b in names]
-    at = list(range(len(names)))
-    z = [conflict.cosine[i] for i in chosen]
-    trace = {
-        "type": "heatmap",
-        "z": z,
-        "x": conflict.epochs,
-        "y": at,
-        "colorscale": DIVERGING,
-        "zmid": 0,
-        **scale(z),
-        "colorbar": colorbar("cosine"),
-        "hoverinfo": "text",
-        "hovertext": [
-            [f"{for_plot(a, 40)} × {for_plot(b, 40)}<br>epoch {e}: cosine {signed(c)}" for e, c in _points(conflict, i)]
-            for i, (a, b) in zip(chosen, names, strict=True)
-        ],
-    }
     layout = base(
         30 * len(names) + 100,
         margin={"l": margin_for(wide, 300), "r": 20, "t": 8, "b": 52},
@@ -50,22 +33,37 @@ def conflict_figure(conflict: Conflict | None) -> Figure | None:
         yaxis=axis(
             autorange="reversed",
             showgrid=False,
-            tickvals=at,
-            ticktext=[f"{for_plot(a, 16)} × {for_plot(b, 16)}" for a, b in names],
+            tickvals=list(range(len(names))),
+            ticktext=[for_plot(text) for text in wide],
         ),
     )
-    short = [f"{for_plot(a, 12)} ×<br>{for_plot(b, 12)}" for a, b in names]
     narrow = {
         "height": 44 * len(names) + 160,
-        "margin": {
-            "l": margin_for([shorten(n, 12) + " ×" for pair in names for n in pair]),
-            "r": 8,
-            "b": 120,
-        },
-        "yaxis": {"ticktext": short},
+        "margin": {"l": margin_for([shorten(n, 12) + " ×" for pair in names for n in pair]), "r": 8, "b": 120},
+        "yaxis": {"ticktext": [f"{for_plot(a, 12)} ×<br>{for_plot(b, 12)}" for a, b in names]},
     }
     words = "Cosine between the gradients of each pair of tasks in each epoch. The numbers follow below."
-    return Figure("conflict", "conflict", words, [Variant("all", [trace])], layout, narrow)
+    return Figure("conflict", "conflict", words, [Variant("all", [_map(conflict, chosen)])], layout, narrow)
+
+
+def _map(conflict: Conflict, chosen: list[int]) -> Trace:
+    z = [conflict.cosine[i] for i in chosen]
+    hover = []
+    for i in chosen:
+        a, b = (for_plot(name, 40) for name in conflict.pairs[i])
+        hover.append([f"{a} × {b}<br>epoch {e}: cosine {signed(c)}" for e, c in _points(conflict, i)])
+    return {
+        "type": "heatmap",
+        "z": z,
+        "x": conflict.epochs,
+        "y": list(range(len(chosen))),
+        "colorscale": DIVERGING,
+        "zmid": 0,
+        **scale(z),
+        "colorbar": colorbar("cosine"),
+        "hoverinfo": "text",
+        "hovertext": hover,
+    }
 
 
 def _points(conflict: Conflict, pair: int) -> list[tuple[int, float]]:

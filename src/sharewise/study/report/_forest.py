@@ -56,17 +56,10 @@ def _variant(result: StudyResult, pair: tuple[str, str], rows: int) -> Variant:
     height = {c.task: rows - 1 - i for i, c in enumerate(found)}
     traces = [_trace(word, [c for c in found if c.outcome == word], height) for word in OUTCOMES]
     # The margin's label stands on the side where there is room for it.
-    side_of_margin = "right" if (-margin - low) / (high - low) > 0.33 else "left"
-    wide_notes = [_margin_note(margin, "right" if (-margin - low) / (high - low) > 0.14 else "left")]
-    narrow_notes = [_margin_note(margin, side_of_margin)]
-    for c in found:
-        mark = OUTCOMES[c.outcome]
-        side = {"yref": "y", "y": height[c.task], "showarrow": False, "xref": "paper"}
-        text = f"{mark.glyph} {mark.word}"
-        wide_notes.append({**side, "x": 1.0, "xanchor": "left", "xshift": 10, "text": text, "font": _ink(mark.color)})
-        above = {**side, "yshift": 20, "bgcolor": "@paper", "borderpad": 1}
-        narrow_notes.append({**above, "x": 0, "xanchor": "left", "text": for_plot(c.task, 26), "font": _ink("@ink")})
-        narrow_notes.append({**above, "x": 1, "xanchor": "right", "text": text, "font": _ink(mark.color)})
+    left_of_margin = (-margin - low) / (high - low)
+    wide_notes, narrow_notes = _notes(found, height)
+    wide_notes.append(_margin_note(margin, "right" if left_of_margin > 0.14 else "left"))
+    narrow_notes.append(_margin_note(margin, "right" if left_of_margin > 0.33 else "left"))
     layout: dict[str, Any] = {
         "xaxis": axis(
             range=[low, high],
@@ -74,7 +67,6 @@ def _variant(result: StudyResult, pair: tuple[str, str], rows: int) -> Variant:
             zeroline=True,
             zerolinecolor="@muted",
             zerolinewidth=2,
-            ticksuffix="",
             title=title(f"← worse · change against {for_plot(against, 40).lower()}, % · better →"),
         ),
         "yaxis": {"tickvals": list(height.values()), "ticktext": [for_plot(c.task, 30) for c in found]},
@@ -90,6 +82,20 @@ def _variant(result: StudyResult, pair: tuple[str, str], rows: int) -> Variant:
     name = arm_title(result, pair[0])
     against_others = "" if pair[1] == pairs(result)[0][1] else f" against {against}"
     return Variant(name + against_others, [t for t in traces if t["x"]], layout, narrow)
+
+
+def _notes(found: list[Comparison], height: dict[str, int]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The outcome in words beside each bar; on a narrow screen above it, with the task's name."""
+    wide, narrow = [], []
+    for c in found:
+        mark = OUTCOMES[c.outcome]
+        side = {"yref": "y", "y": height[c.task], "showarrow": False, "xref": "paper"}
+        said = {"text": f"{mark.glyph} {mark.word}", "font": _ink(mark.color)}
+        above = {**side, "yshift": 20, "bgcolor": "@paper", "borderpad": 1}
+        wide.append({**side, **said, "x": 1, "xanchor": "left", "xshift": 10})
+        narrow.append({**above, "x": 0, "xanchor": "left", "text": for_plot(c.task, 26), "font": _ink("@ink")})
+        narrow.append({**above, **said, "x": 1, "xanchor": "right"})
+    return wide, narrow
 
 
 def _trace(outcome: str, found: list[Comparison], height: dict[str, int]) -> Trace:
