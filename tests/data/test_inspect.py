@@ -69,6 +69,20 @@ def test_kinds() -> None:
     assert "counts the rows" in warned["number"]
 
 
+@pytest.mark.parametrize(
+    ("name", "left_out"), [("customer_id", True), ("ID", True), ("orderId", True), ("paid", False)]
+)
+def test_identifiers_are_left_out_by_name_and_values(name: str, left_out: bool) -> None:
+    numbers = np.random.default_rng(0).permutation(10_000)[:N]
+    schema = inspect_table(table(**{name: numbers}), spec())
+    assert (name in schema.dropped) is left_out
+    assert any("identifier" in w.text for w in schema.warnings) is left_out
+    wanted = inspect_table(table(**{name: numbers}), spec(kinds={name: "number"}))
+    assert name in {c.name for c in wanted.features}
+    repeated = inspect_table(table(**{name: numbers // 100}), spec())
+    assert name in {c.name for c in repeated.features}
+
+
 def test_overrides() -> None:
     kinds = {"count": "category", "colour": "drop", "sold": "multiclass", "x": "number"}
     schema = inspect_table(table(), spec(kinds=kinds))

@@ -73,6 +73,22 @@ def test_nothing_about_held_out_rows_reaches_training(seed: int, rows: int, part
     assert same(before, after)
 
 
+def test_changed_test_rows_leave_the_trained_weights_as_they_are() -> None:
+    from sharewise.train import fit_data
+
+    def trained(frame: pl.DataFrame) -> dict[str, torch.Tensor]:
+        data = load_splits(frame, SPEC, seed=1)
+        return fit_data(data, seed=1, epochs=3, batch_size=32, progress=False).model.state_dict()
+
+    frame = simulate_table(300, 4, seed=5)
+    ids = load_splits(frame, SPEC, seed=1).row_ids
+    whole = trained(frame)
+    after = trained(spoilt(frame, ids.test, 0))
+    assert all(torch.equal(after[k], v) for k, v in whole.items())
+    other = trained(spoilt(frame, ids.train[:5], 0))
+    assert any(k not in other or other[k].shape != v.shape or not torch.equal(other[k], v) for k, v in whole.items())
+
+
 def test_training_rows_do_reach_training() -> None:
     frame = simulate_table(300, 4)
     before = load_splits(frame, SPEC)

@@ -173,6 +173,18 @@ def test_rows_are_encoded_one_by_one() -> None:
         assert torch.equal(torch.cat([q[key] for q in parts]), value[::7])
 
 
+def test_long_tables_are_encoded_in_blocks_and_errors_name_the_row() -> None:
+    frame = simulate_table(40_000, 3)
+    p = fitted(frame)
+    whole = p.encode(frame)
+    for begin in (0, 16_380, 39_990):
+        few = p.encode(frame.slice(begin, 10))
+        assert all(torch.equal(whole[k][begin : begin + 10], few[k]) for k in few)
+    bad = frame.with_columns(x2=pl.when(pl.int_range(40_000) == 33_332).then(pl.lit("abc")).otherwise(pl.lit("1")))
+    with pytest.raises(DataError, match="'abc' in row 33333"):
+        p.encode(bad)
+
+
 def test_constant_columns_are_left_out() -> None:
     frame = simulate_table(300, 3)
     schema = inspect_table(frame, SPEC)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ._convert import convert
+from ._convert import convert, numbers
 
 DATE_PARTS = ("days", "month sin", "month cos", "weekday sin", "weekday cos", "hour sin", "hour cos")
 
@@ -82,23 +82,24 @@ class TargetCode:
         float32 for regression and binary, int64 for classes. A class that no training row had is no label.
         """
         if self.kind == "regression":
-            values = convert(series, "number")
-            return values.fill_null(0.0).cast(pl.Float32).to_numpy(), values.is_not_null().to_numpy()
+            values = numbers(series)
+            there = ~np.isnan(values)
+            return np.where(there, values, 0.0).astype(np.float32), there
         if isinstance(self.classes[0], str):
             codes = convert(series, "category").cast(pl.Enum(self.classes), strict=False).to_physical()
         else:
-            values = convert(series, "boolean" if isinstance(self.classes[0], bool) else "number")
+            known = convert(series, "boolean" if isinstance(self.classes[0], bool) else "number")
             table = {float(c): i for i, c in enumerate(self.classes)}
-            codes = values.replace_strict(table, default=None, return_dtype=pl.UInt32)
+            codes = known.replace_strict(table, default=None, return_dtype=pl.UInt32)
         dtype = pl.Float32 if self.kind == "binary" else pl.Int64
         return codes.fill_null(0).cast(dtype).to_numpy(), codes.is_not_null().to_numpy()
 
 
 def number_parts(series: pl.Series, kind: str) -> dict[str, np.ndarray]:
     """Part name -> float64 ``[N]``, NaN where missing."""
-    values = convert(series, kind)
     if kind != "date":
-        return {"value": values.to_numpy()}
+        return {"value": numbers(series, kind)}
+    values = convert(series, kind)
     cycles = {
         "month": (values.dt.month() - 1).to_numpy() / 12,
         "weekday": (values.dt.weekday() - 1).to_numpy() / 7,

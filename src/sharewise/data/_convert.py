@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import polars as pl
 import polars.selectors as cs
 
@@ -25,6 +26,15 @@ def convert(series: pl.Series, kind: str) -> pl.Series:
     if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
         raise DataError(f'column "{series.name}" holds {series.dtype}, which cannot be read as a {kind}: drop it')
     return {"number": _numbers, "boolean": _flags, "category": _text, "date": _moments}[kind](series)
+
+
+def numbers(series: pl.Series, kind: str = "number") -> np.ndarray:
+    """A number, boolean or date column as float64 ``[N]``, NaN where missing; dates in microseconds."""
+    if kind == "date":
+        return convert(series, kind).to_physical().cast(pl.Float64).to_numpy()
+    if (kind == "number" and (series.dtype.is_float() or series.dtype.is_integer())) or series.dtype == pl.Boolean:
+        return series.to_numpy().astype(np.float64, copy=False)
+    return convert(series, kind).to_numpy()
 
 
 def _numbers(series: pl.Series) -> pl.Series:

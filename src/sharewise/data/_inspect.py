@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from ._read import read_table
 from ._spec import Column, TableSchema, TableSpec, TableWarning
 from ._targets import inspect_targets
 
+_IDENTIFIER = re.compile(r"(^|[^A-Za-z])(id|ID|Id|key|Key|uuid|UUID|guid|GUID)$|[a-z](ID|Id)$")
 _NO_NUMBER = (pl.String, pl.Categorical, pl.Enum)
 
 
@@ -23,7 +25,6 @@ class Found:
 
     nulls: int
     distinct: int | None
-    constant: bool
 
 
 def inspect_table(table: Any, spec: TableSpec, *, rows: np.ndarray | None = None) -> TableSchema:
@@ -36,7 +37,8 @@ def inspect_table(table: Any, spec: TableSpec, *, rows: np.ndarray | None = None
 
     Numbers, booleans and dates are features as they stand; text is a category, unless it has so many distinct
     values that it must be free text or an identifier (more than 20, and fewer than 4 rows each): that is left
-    out with a warning, as are row counters and nested columns. Targets: two distinct values -> ``binary``,
+    out with a warning, as are row counters, whole numbers named like an identifier of which each stands once, and
+    nested columns. Targets: two distinct values -> ``binary``,
     other numbers -> ``regression``, other text -> ``multiclass``; :attr:`TableSpec.kinds` overrides.
 
     Raises:
@@ -104,8 +106,13 @@ def check_weight(series: pl.Series) -> None:
         raise DataError(f'weight column "{name}" is zero everywhere: at least one row must count')
 
 
-def describe(frame: pl.DataFrame | pl.LazyFrame, *, exact: bool = True) -> dict[str, Found]:
-    """Facts of each column over all rows; raises :class:`DataError` at the first infinite value."""
+def describe(frame: pl.DataFrame | pl.LazyFrame) -> dict[str, Found]:
+    """Facts of each column over all rows; raises :class:`DataError` at the first infinite value.
+
+    Of a ``LazyFrame``, which is not held, distinct values are estimated.
+    """
+    if isinstance(frame, pl.DataFrame):
+        return {series.name: _found(frame, series) for series in frame}
     schema = frame.collect_schema()
     wanted: dict[str, pl.Expr] = {}
     for i, (name, dtype) in enumerate(schema.items()):
@@ -113,18 +120,23 @@ def describe(frame: pl.DataFrame | pl.LazyFrame, *, exact: bool = True) -> dict[
         wanted[f"{i}n"] = column.null_count()
         if dtype.is_nested() or dtype in (pl.Object, pl.Binary, pl.Null):
             continue
-        wanted[f"{i}d"] = column.drop_nulls().n_unique() if exact else column.approx_n_unique()
+        wanted[f"{i}d"] = column.approx_n_unique()
         if dtype.is_float():
             wanted[f"{i}i"] = column.is_infinite().any()
-    row = frame.lazy().select(**wanted).collect(engine="streaming" if not exact else "auto").row(0, named=True)
+    row = frame.select(**wanted).collect(engine="streaming").row(0, named=True)
     for i, name in enumerate(schema):
         if row.get(f"{i}i"):
             refuse_infinite(frame, name)
-    found = {}
-    for i, name in enumerate(schema):
-        distinct = row.get(f"{i}d")
-        found[name] = Found(row[f"{i}n"], distinct, distinct is not None and distinct < 2)
-    return found
+    return {name: Found(row[f"{i}n"], row.get(f"{i}d")) for i, name in enumerate(schema)}
+
+
+def _found(frame: pl.DataFrame, series: pl.Series) -> Found:
+    if series.dtype.is_float() and np.isinf(series.to_numpy()).any():
+        refuse_infinite(frame, series.name)
+    nulls = series.null_count()
+    if series.dtype.is_nested() or series.dtype in (pl.Object, pl.Binary, pl.Null):
+        return Found(nulls, None)
+    return Found(nulls, series.n_unique() - (nulls > 0))
 
 
 def refuse_infinite(frame: pl.DataFrame | pl.LazyFrame, name: str) -> None:
@@ -182,6 +194,8 @@ def feature_kind(series: pl.Series, override: str | None, numbers: np.ndarray) -
     if series.dtype not in _NO_NUMBER:
         if series.dtype.is_integer() and _counts_rows(series, numbers):
             return None, "it only counts the rows"
+        if series.dtype.is_integer() and _IDENTIFIER.search(series.name) and present.is_unique().all():
+            return None, "by its name and its values, each of which stands once, it is an identifier"
         return "number", ""
     if series.dtype == pl.String and is_moments(series):
         return "date", ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from ._convert import convert
+from ._convert import convert, numbers
 from ._spec import TableSchema, TableWarning
 
 _MOST_ROWS = 20_000
@@ -92,7 +92,7 @@ def same_targets(frame: pl.DataFrame, schema: TableSchema) -> list[TableWarning]
 def _labels(series: pl.Series, kind: str) -> np.ndarray:
     """Labels as float64 with NaN where missing; classes as codes."""
     if kind == "regression":
-        return convert(series, "number").to_numpy()
+        return numbers(series)
     codes = convert(series, "category").rank("dense")
     return codes.cast(pl.Float64).to_numpy()
 
@@ -104,14 +104,15 @@ def _measurer(series: pl.Series, kind: str) -> Measure:
     if kind == "category":
         codes = convert(series, "category").rank("dense").fill_null(0).to_numpy().astype(np.int64)
         return lambda y, numeric: _from_groups(codes, y, numeric)
-    values = convert(series, kind)
-    numbers = values.dt.epoch("us").cast(pl.Float64).to_numpy() if kind == "date" else values.to_numpy()
-    codes = values.rank("dense").fill_null(0).to_numpy().astype(np.int64)
+    values = numbers(series, kind)
+    order = np.argsort(values, kind="stable")  # missing values last
+    codes = np.empty(len(values), dtype=np.int64)
+    codes[order] = np.cumsum(np.diff(values[order], prepend=np.nan) != 0)  # missing values each their own ...
+    codes[np.isnan(values)] = 0  # ... and then one
     few = int(codes.max(initial=0)) <= 100 and len(codes) >= 5 * int(codes.max(initial=0))
-    order = np.argsort(numbers, kind="stable")  # missing values last
 
     def measure(y: np.ndarray, numeric: bool) -> tuple[float, str]:
-        best = _from_numbers(numbers, order, y) if numeric else _from_intervals(numbers, order, y)
+        best = _from_numbers(values, order, y) if numeric else _from_intervals(values, order, y)
         return max(best, _from_groups(codes, y, numeric)) if few else best
 
     return measure

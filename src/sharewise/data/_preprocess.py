@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import tasks as make
 from ..errors import DataError, nearest
 from ..tasks import Task
-from ._batch import Batch
+from ._batch import Batch, join_tensors
 from ._columns import CategoryInput, NumberInput, TargetCode, number_parts
 from ._convert import convert
 from ._inspect import check_weight, refuse_infinite
@@ -25,6 +25,8 @@ from ._source import TensorSource
 from ._spec import TableSchema
 
 FORMAT = 1
+_BLOCK = 16_384
+"""Rows encoded at once: few enough for the intermediate results to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,14 @@ class Preprocessor:
         type.
         """
         self._check(frame, self.columns)
+        if frame.height <= _BLOCK:
+            return self._encode(frame)
+        try:
+            return join_tensors([self._encode(frame.slice(i, _BLOCK)) for i in range(0, frame.height, _BLOCK)])
+        except DataError:
+            return self._encode(frame)  # says the same with the row's number in the whole table
+
+    def _encode(self, frame: pl.DataFrame) -> dict[str, Tensor]:
         raw = self._numbers(frame)
         loc = np.array([n.loc for n in self.numbers])
         scale = np.array([n.scale for n in self.numbers])
@@ -235,12 +245,18 @@ class Preprocessor:
 
 def squash(raw: np.ndarray, loc: np.ndarray | float, scale: np.ndarray | float) -> np.ndarray:
     """``z / sqrt(1 + (z / 3)^2)`` of ``z = (raw - loc) / scale``, float32."""
-    z = (raw - loc) / scale
-    return (z / np.sqrt(1 + (z / 3) ** 2)).astype(np.float32)
+    z = raw - loc
+    z /= scale
+    root = np.square(z)
+    root /= 9
+    root += 1
+    np.sqrt(root, out=root)
+    z /= root
+    return z.astype(np.float32)
 
 
 def is_missing(series: pl.Series) -> np.ndarray:
     """Where a column has no value: null or NaN."""
     if series.dtype.is_float():
-        series = series.fill_nan(None)
+        return np.isnan(series.to_numpy())
     return series.is_null().to_numpy()

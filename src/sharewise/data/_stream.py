@@ -41,7 +41,7 @@ def load_stream(path: Path, spec: TableSpec, split_options: dict[str, Any], keep
     small = lazy.select(exactly([*spec.targets, *roles])).collect()
     check_roles(small, spec)
     used = used_columns(columns, spec)
-    facts = describe(lazy.select(exactly(used)), exact=False)
+    facts = describe(lazy.select(exactly(used)))
     targets, notes = inspect_targets(small.select(exactly(spec.targets)), spec)
     rows = split_rows(small, group=spec.group, time=spec.time, targets=spec.targets, **split_options)
     chosen = draw(rows.train, SAMPLE, 0)

@@ -35,10 +35,6 @@ def _plain(path: str, **rename: str) -> pl.DataFrame:
     return frame.rename(short).rename(rename)
 
 
-def _parkinsons() -> pl.DataFrame:
-    return _plain("mtr/parkinsons_telemonitoring.csv.gz")
-
-
 def _winequality() -> pl.DataFrame:
     return _plain("mtr/winequality.csv.gz").with_columns(pl.col("white") == 1)
 
@@ -132,7 +128,7 @@ def _info(
 ) -> SetInfo:
     source = f"{VARIABLE}: {path}"
     read = read or partial(_plain, path)
-    return SetInfo(name, title, targets, kinds or {}, rows, source, licence, note, group, time, drop, read)
+    return SetInfo(name, title, targets, kinds or {}, rows, source, licence, read, note, group, time, drop)
 
 
 SETS = (
@@ -161,7 +157,6 @@ SETS = (
         ("motor_UPDRS", "total_UPDRS"),
         _UCI,
         group="subject",
-        read=_parkinsons,
     ),
     _info(
         "sarcos",

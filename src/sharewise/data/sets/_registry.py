@@ -22,6 +22,7 @@ class SetInfo:
         rows: how many it has.
         source: where it comes from: a package, or a file in the folder of ``SHAREWISE_DATA``.
         licence: of the data.
+        read: gives the table.
         note: what was derived or left out, and why.
     """
 
@@ -32,11 +33,11 @@ class SetInfo:
     rows: int
     source: str
     licence: str
+    read: Callable[[], pl.DataFrame] = field(repr=False, compare=False)
     note: str = ""
     group: str | None = None
     time: str | None = None
     drop: tuple[str, ...] = ()
-    read: Callable[[], pl.DataFrame] | None = field(default=None, repr=False, compare=False)
 
     def spec(self) -> TableSpec:
         """What to learn from it."""
@@ -65,5 +66,4 @@ def load(name: str) -> tuple[pl.DataFrame, TableSpec]:
     if name not in known:
         raise OptionError(f'no data set is called "{name}"; {nearest(name, known)}')
     info = known[name]
-    assert info.read is not None
     return info.read(), info.spec()
