@@ -57,9 +57,7 @@ def test_equal_values_have_no_spread():
 @given(VALUES, st.floats(0.1, 10), st.floats(-100, 100))
 def test_t_interval_moves_and_scales_with_its_values(x, scale, shift):
     base, moved = t_interval(x), t_interval([scale * v + shift for v in x])
-    for before, after in zip(
-        (base.mean, base.low, base.high), (moved.mean, moved.low, moved.high), strict=True
-    ):
+    for before, after in zip((base.mean, base.low, base.high), (moved.mean, moved.low, moved.high), strict=True):
         assert after == pytest.approx(scale * before + shift, rel=1e-6, abs=1e-6)
     wider = corrected_t_interval(x, 0.2)
     assert wider.high - wider.low >= base.high - base.low
@@ -93,9 +91,7 @@ def test_p_values_by_hand():
     assert noninferiority_p(-0.01, 0.0, 0.01, 4) == 1.0 and noninferiority_p(0.0, 0.0, 0.01, 4) == 0.0
 
 
-def crossed(
-    rng, seeds=5, rows=150, effect=0.1, seed_sd=0.04, row_sd=0.3, per=1
-) -> tuple[list[Paired], np.ndarray]:
+def crossed(rng, seeds=5, rows=150, effect=0.1, seed_sd=0.04, row_sd=0.3, per=1) -> tuple[list[Paired], np.ndarray]:
     """Losses of two arms: rows differ in difficulty and in effect, seeds in effect; test sets overlap."""
     clusters = np.arange(rows) // per
     shared = rng.normal(0, row_sd, clusters.max() + 1)[clusters]
@@ -138,9 +134,7 @@ def test_bootstrap_se_of_rows_alone_is_that_of_a_mean():
 def test_bootstrap_weights_go_with_clusters():
     rng = np.random.default_rng(1)
     samples, clusters = crossed(rng, rows=400, seed_sd=0.0, per=20)
-    alone, together = (
-        crossed_bootstrap(samples, clusters=c, draws=1000, relative=False) for c in (None, clusters)
-    )
+    alone, together = (crossed_bootstrap(samples, clusters=c, draws=1000, relative=False) for c in (None, clusters))
     assert together.mean == pytest.approx(alone.mean)
     assert together.se > 2 * alone.se  # 20 rows with one common effect: up to sqrt(20) times
 

@@ -138,9 +138,7 @@ def _in_process(id: str, module: str, scale: Scale, seed: int) -> Metrics:
     return run_seed(get(id), scale, seed)
 
 
-def run_seed(
-    found: System, scale: Scale, seed: int, tick: Callable[[int], None] = lambda done: None
-) -> Metrics:
+def run_seed(found: System, scale: Scale, seed: int, tick: Callable[[int], None] = lambda done: None) -> Metrics:
     """All arms of one seed, in order, each with one thread and freshly seeded global generators."""
     metrics: Metrics = {}
     for name, arm in found.arms(scale).items():
@@ -193,9 +191,7 @@ def _check_arms(found: System, arms: Mapping[str, Arm]) -> None:
     for claim in found.claims:
         for name in (claim.arm, claim.versus):
             if name is not None and name not in arms:
-                raise OptionError(
-                    f'system "{found.id}", claim "{claim.text}": no arm "{name}": {nearest(name, arms)}'
-                )
+                raise OptionError(f'system "{found.id}", claim "{claim.text}": no arm "{name}": {nearest(name, arms)}')
 
 
 def _check_metrics(found: System, seed: int, metrics: Metrics, before: Mapping[int, Metrics]) -> None:
@@ -211,9 +207,7 @@ def _check_metrics(found: System, seed: int, metrics: Metrics, before: Mapping[i
         for name in metrics:
             if metrics[name].keys() != first[name].keys():
                 odd = ", ".join(sorted(metrics[name].keys() ^ first[name].keys()))
-                raise RunError(
-                    f'system "{found.id}", arm "{name}": seeds {other} and {seed} differ in metrics: {odd}'
-                )
+                raise RunError(f'system "{found.id}", arm "{name}": seeds {other} and {seed} differ in metrics: {odd}')
         break
 
 

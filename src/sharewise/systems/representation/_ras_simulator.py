@@ -53,12 +53,7 @@ def simulate(
     ``basis`` [p, r] gives A (of earlier tasks, to simulate targets of a transfer) instead of drawing it.
     Raises :class:`OptionError` where eps or h is not in [0, 1] or the sizes do not fit.
     """
-    if not (0 <= eps <= 1 and 0 <= h <= 1):
-        raise OptionError(f"eps is {eps} and h is {h}, expected shares between 0 and 1")
-    if 2 * r > p:
-        raise OptionError(f"r is {r} and p is {p}, expected p >= 2 r so that bases can differ by h")
-    if outliers not in ("random", "subspace", "uniform"):
-        raise OptionError(f'outliers are {outliers!r}, expected "random", "subspace" or "uniform"')
+    _check(eps, h, p, r, outliers)
     rng = np.random.default_rng(seed)
     drawn, second = _orthonormal(rng, 2, p, r)
     a = drawn if basis is None else basis
@@ -75,10 +70,19 @@ def simulate(
     x = rng.standard_normal((tasks, n, p))
     score = np.einsum("tnp,tp->tn", x, b)
     if loss == "logistic":
-        y = (rng.random((tasks, n)) < sigmoid(score)).astype(float)
+        y = np.where(rng.random((tasks, n)) < sigmoid(score), 1.0, 0.0)
     else:
         y = score + noise * rng.standard_normal((tasks, n))
     return Simulated(LinearTasks(x, y, np.ones((tasks, n), dtype=bool)), b, inlier, a)
+
+
+def _check(eps: float, h: float, p: int, r: int, outliers: str) -> None:
+    if not (0 <= eps <= 1 and 0 <= h <= 1):
+        raise OptionError(f"eps is {eps} and h is {h}, expected shares between 0 and 1")
+    if 2 * r > p:
+        raise OptionError(f"r is {r} and p is {p}, expected p >= 2 r so that bases can differ by h")
+    if outliers not in ("random", "subspace", "uniform"):
+        raise OptionError(f'outliers are {outliers!r}, expected "random", "subspace" or "uniform"')
 
 
 def _directions(rng: np.random.Generator, count: int, size: int) -> Array:
