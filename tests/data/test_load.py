@@ -137,6 +137,14 @@ def test_classes_seen_only_outside_training_are_warned_about() -> None:
     assert any('5 test labels of target "kind" are of a class no training row has' in w.text for w in data.warnings)
 
 
+def test_parts_far_from_their_share_are_warned_about() -> None:
+    frame = simulate_table(400, 4).with_columns(site=pl.Series([0] * 340 + [1] * 20 + [2] * 20 + [3] * 20))
+    texts = [w.text for w in load_splits(frame, TableSpec(SPEC.targets, group="site")).warnings if w.column == "site"]
+    assert any("20% were wanted: groups or times are too large" in t for t in texts)
+    even = frame.with_columns(site=pl.int_range(400) // 4)
+    assert not [w for w in load_splits(even, TableSpec(SPEC.targets, group="site")).warnings if w.column == "site"]
+
+
 def test_only_parquet_streams(tmp_path: Path) -> None:
     simulate_table(100, 4).write_csv(tmp_path / "t.csv")
     with pytest.raises(DataError, match="cannot be streamed, only Parquet can"):

@@ -105,6 +105,7 @@ def load_splits(
     preprocessor = Preprocessor.fit(train, schema)
     parts = {"validation": frame[rows.valid], "test": held_out}
     notes = [*schema.warnings, *find_drift(train, held_out, schema), *same_targets(train, schema)]
+    notes += uneven(rows, spec, {"valid": valid, "test": test})
     warnings = in_order([leak.warning(keep_leaks) for leak in leaks] + notes + lost_classes(preprocessor, parts))
     splits = Splits(*(preprocessor.source(part) for part in (train, *parts.values())))
     return TableData(splits, preprocessor, schema, warnings, frame.height, rows, frame, tuple(leaks))
@@ -138,6 +139,17 @@ def lost_classes(preprocessor: Preprocessor, parts: dict[str, pl.DataFrame]) -> 
             if lost:
                 text = f'{lost} {part} labels of target "{code.name}" are of a class no training row has: not used'
                 found.append(TableWarning("other", code.name, text))
+    return found
+
+
+def uneven(rows: RowSplit, spec: TableSpec, wanted: dict[str, float]) -> list[TableWarning]:
+    """A warning where large groups or equal times gave a part less than half, or more than twice, its share."""
+    found, sizes = [], rows.sizes()
+    for part, share in wanted.items():
+        got = sizes[part] / sum(sizes.values())
+        if not share / 2 <= got <= share * 2 and sizes[part] > 1:
+            text = f"the {part} part has {got:.0%} of the rows, {share:.0%} were wanted: groups or times are too large"
+            found.append(TableWarning("other", spec.group or spec.time or "", text))
     return found
 
 

@@ -13,7 +13,7 @@ from ._drift import find_drift
 from ._inspect import build_schema, check_columns, check_roles, describe, used_columns
 from ._leaks import same_targets
 from ._learn import learn, learn_targets
-from ._load import TableData, in_order, lost_classes, without_leaks
+from ._load import TableData, in_order, lost_classes, uneven, without_leaks
 from ._parquet import ParquetSource, gather_rows
 from ._preprocess import Preprocessor
 from ._read import read_table
@@ -51,6 +51,7 @@ def load_stream(path: Path, spec: TableSpec, split_options: dict[str, Any], keep
     preprocessor = replace(learn(sample, schema), outputs=learn_targets(small[rows.train], schema))
     held_out = gather_rows(path, draw(rows.test, DRIFT_SAMPLE, 0), used)
     notes = [*schema.warnings, *find_drift(sample, held_out, schema), *same_targets(sample, schema)]
+    notes += uneven(rows, spec, {part: split_options[part] for part in ("valid", "test")})
     notes += lost_classes(preprocessor, {"validation": small[rows.valid], "test": small[rows.test]})
     splits = Splits(*(ParquetSource(path, part, preprocessor) for part in (rows.train, rows.valid, rows.test)))
     warnings = in_order([leak.warning(keep_leaks) for leak in leaks] + notes)
