@@ -59,7 +59,11 @@ def is_one(scale: float | Tensor) -> bool:
 
 
 def in_loop(
-    losses: Sequence[Tensor], targets: Sequence[Tensor], own: Sequence[Sequence[Tensor]], scale: float | Tensor, keep: bool
+    losses: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    own: Sequence[Sequence[Tensor]],
+    scale: float | Tensor,
+    keep: bool,
 ) -> tuple[Rows, OwnGradients]:
     """One backward pass a task, each row written into its place of one preallocated buffer.
 
@@ -84,11 +88,16 @@ def in_loop(
                 used[i] = True
         rest = gradients[len(targets) :]
         mine.append([(p, g) for p, g in zip(own[t], rest, strict=True) if g is not None])
+        gradient = gradients = None  # one task's gradients at a time, not two
     return Rows(targets, blocks, members, used), mine
 
 
 def batched(
-    losses: Sequence[Tensor], targets: Sequence[Tensor], own: Sequence[Sequence[Tensor]], scale: float | Tensor, keep: bool
+    losses: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    own: Sequence[Sequence[Tensor]],
+    scale: float | Tensor,
+    keep: bool,
 ) -> tuple[Rows, OwnGradients]:
     """All rows by one backward pass vectorised over tasks (``torch.vmap``), after one plain pass for the heads.
 

@@ -21,8 +21,8 @@ class Uncertainty(LossBalancer):
 
     ``s_k`` is the log-variance of the task's noise. The factor ``f_k`` is 1/2 for regression with a squared error
     and 1 for classification. At rest ``s_k = log(2 f_k L_k)``: the method approaches weights ``1 / L_k``, so a
-    loss that goes to 0 would send its weight to infinity; ``s_k`` is therefore used clamped to ``limits``, and at a
-    limit its gradient only ever leads back inside.
+    loss that goes to 0 would send its weight to infinity; ``s_k`` is therefore put back within ``limits`` before each
+    use (projected gradient descent).
 
     Source: Kendall, Gal, Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses", CVPR 2018, equations 5
     to 10. Different here: the limits, and the default factor of 1 for every task (then ``s_k`` starts at weight 1
@@ -68,8 +68,11 @@ class Uncertainty(LossBalancer):
     def weights(self, losses: Tensor, *, names: Sequence[str] | None = None) -> Tensor:
         """``f_k exp(-s_k)``, with a graph to the log-variances."""
         known = self.check_names(len(losses), names)
-        s = torch.stack([self.log_variances[self._place[name]] for name in known])
-        return self._factors(losses, known) * torch.exp(-_Within.apply(s, *self.limits)).to(losses)
+        chosen = [self.log_variances[self._place[name]] for name in known]
+        with torch.no_grad():
+            for s in chosen:
+                s.clamp_(*self.limits)
+        return self._factors(losses, known) * torch.exp(-torch.stack(chosen)).to(losses)
 
     def objective(self, losses: Tensor, weights: Tensor, names: Sequence[str]) -> Tensor:
         """The weighted sum plus ``s_k / 2`` of the tasks present, read back from their weights."""
@@ -91,20 +94,3 @@ class Uncertainty(LossBalancer):
             values = [state_dict.get(f"{keys}{saved.index(name)}") for name in self._place]
             state_dict.update({f"{keys}{i}": v for i, v in enumerate(values) if v is not None})
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-
-class _Within(torch.autograd.Function):
-    """Clamping whose gradient is dropped only where it would push further out, so that nothing stays stuck."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, low: float, high: float) -> Tensor:
-        ctx.save_for_backward(value)
-        ctx.limits = (low, high)
-        return value.clamp(low, high)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        (value,) = ctx.saved_tensors
-        low, high = ctx.limits
-        outwards = ((value <= low) & (gradient > 0)) | ((value >= high) & (gradient < 0))
-        return gradient.masked_fill(outwards, 0.0), None, None
