@@ -53,7 +53,7 @@ def conflict(store: Store, plan: Plan, names: Sequence[str]) -> Conflict | None:
     rate = (np.where(seen, every, 0) < 0).sum(0) / np.maximum(seen.sum(0), 1)
     return Conflict(
         pairs=[(names[i], names[j]) for i, j in pairs],
-        epochs=epochs,
+        epochs=[e + 1 for e in epochs],
         cosine=[[float(mean[i, j]) for mean in means] for i, j in pairs],
         conflict_rate=[float(rate[i, j]) for i, j in pairs],
     )

@@ -174,6 +174,7 @@ class Conflict(Record):
 
     pairs: list[tuple[str, str]]
     epochs: list[int]
+    """Counted from 1."""
     cosine: list[list[Number]]
     """``cosine[pair][epoch]``."""
     conflict_rate: list[Number]
