@@ -53,7 +53,7 @@ class ProgressBar(Callback):
         now = time.monotonic()
         if self.enabled and now - self.last > REFRESH_SECONDS:
             self.last = now
-            text = "  ".join(f"{name} {float(value):.3g}" for name, value in list(losses.items())[:8])
+            text = "  ".join(f"{name} {float(value.detach()):.3g}" for name, value in list(losses.items())[:8])
             self.bar.update(self.row, completed=loop.step, epoch=loop.epoch, losses=text)
 
     def on_step(self, loop: Loop, balance: Balance) -> None:
