@@ -36,6 +36,14 @@ def test_no_false_alarm() -> None:
         assert drifted(table(600, seed), table(200, seed + 1_000)) == set()
 
 
+def test_many_columns_raise_no_more_alarms_than_few() -> None:
+    rng = np.random.default_rng(0)
+    columns = {f"x{i}": rng.normal(size=900) for i in range(2_000)}
+    frame = pl.DataFrame(columns | {"y": rng.normal(size=900)})
+    schema = inspect_table(frame, TableSpec(("y",)))
+    assert find_drift(frame.head(600), frame.tail(300), schema) == []
+
+
 def test_many_rows_alone_raise_no_alarm() -> None:
     assert drifted(table(60_000, 0), table(60_000, 1, shift=0.05, red=0.52)) == set()
 

@@ -156,3 +156,11 @@ def test_one_table_a_task(tmp_path: Path) -> None:
     clash = second.with_columns(x1=pl.struct("x1", "x2"))
     with pytest.raises(DataError, match="do not go together"):
         per_task_tables({"y1": first, "y2": clash})
+
+
+def test_a_label_counts_only_in_the_table_of_its_task() -> None:
+    both = simulate_table(200, 2, unlabelled=0.0)
+    data = per_task_tables({"y1": both, "y2": both.head(60)})
+    assert {t.name: t.labels for t in data.schema.targets} == {"y1": 200, "y2": 60}
+    batch = next(iter(data.splits.train.batches(500)))
+    assert not (batch.mask("y1") & batch.mask("y2")).any()
