@@ -11,9 +11,9 @@ import onnxruntime
 import polars as pl
 import pytest
 import torch
-from helpers.small import TASKS, SmallModel, splits
 
 import sharewise as sw
+from helpers.small import TASKS, SmallModel, splits
 from sharewise.data import sets
 from sharewise.errors import DataError, ModelError, OptionError
 
