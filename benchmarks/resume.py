@@ -1,6 +1,6 @@
 """Kill -9 at random moments, twenty times: do the final weights equal the uninterrupted run's bit for bit?
 
-    python benchmarks/resume.py [--kills 20] [--seed 0]
+python benchmarks/resume.py [--kills 20] [--seed 0]
 """
 
 from __future__ import annotations
