@@ -47,9 +47,8 @@ def main() -> None:
         result = run_plan(plan, options.out / name, jobs=options.jobs, command=f"sharewise study set:{name}")
         rows.append(row(name, result))
         print(rows[-1], f"  ({result.recipe.seconds:.0f} s)", flush=True)
-    print(
-        "\n| table | rows | tasks | verdict | judged on | mean change [95 %] | in words |\n|---|---|---|---|---|---|---|"
-    )
+    print("\n| table | rows | tasks | verdict | judged on | mean change [95 %] | in words |")
+    print("|---|---|---|---|---|---|---|")
     print("\n".join(rows))
 
 

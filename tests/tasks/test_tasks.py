@@ -103,7 +103,7 @@ def test_a_task_of_ones_own() -> None:
 def test_wrong_tasks_are_refused() -> None:
     with pytest.raises(TaskError, match="name"):
         sw.regression("")
-    with pytest.raises(TaskError, match='"age".*weight.*-1'):
+    with pytest.raises(TaskError, match=r'"age".*weight.*-1'):
         sw.regression("age", weight=-1.0)
     with pytest.raises(TaskError, match="two classes, got 3"):
         sw.binary("t", classes="abc")
