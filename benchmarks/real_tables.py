@@ -1,6 +1,6 @@
 """Verdicts on real tables: the study's default protocol, one table after the other, and the table for the docs.
 
-    SHAREWISE_DATA=FOLDER python benchmarks/real_tables.py [--sets enb,flchain,...] [--seeds 0-4] [--trials 3] [--out runs]
+    SHAREWISE_DATA=FOLDER python benchmarks/real_tables.py [--sets enb,flchain] [--seeds 0-4] [--trials 3]
 
 Sets that need the folder say so when it is not given. A set that was done already is only read.
 """

@@ -60,7 +60,8 @@ def fit_table(
         weight=weight,
         drop=tuple(drop),
     )
-    data = load_splits(table, spec, seed=seed, valid=valid, test=test, keep_leaks=keep_leaks)
+    # A model that will be used learns from the latest rows it can: the seed moves no time split.
+    data = load_splits(table, spec, seed=seed, valid=valid, test=test, keep_leaks=keep_leaks, rolling=False)
     return fit_data(data, seed=seed, model=model, **options)
 
 
