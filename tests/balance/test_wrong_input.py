@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 import sharewise as sw
 from helpers.shared_net import batch, gradients, net
-from sharewise.balance import available, create
+from sharewise.balance import LossBalancer, available, create
 from sharewise.errors import BalanceError, ModelError, OptionError
 
 NAN, INF = float("nan"), float("inf")
@@ -173,3 +174,14 @@ def test_a_task_it_was_not_built_for() -> None:
     model = net(3)
     with pytest.raises(BalanceError, match='task "task 2" is not one PCGrad was built for'):
         sw.backward(model.losses(batch()), create("pcgrad", tasks=["task 0", "task 1"]))
+
+
+def test_a_method_that_does_not_look_at_names_is_protected_too() -> None:
+    class Careless(LossBalancer):
+        def weights(self, losses: Tensor, *, names: Sequence[str] | None = None) -> Tensor:
+            return torch.ones_like(losses)
+
+    model = net(2)
+    with pytest.raises(BalanceError, match='task "task 1" is not one Careless was built for'):
+        sw.backward(model.losses(batch()), Careless(tasks=["task 0"]))
+    assert all(g is None for g in gradients(model).values())

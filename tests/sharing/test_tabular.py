@@ -57,11 +57,13 @@ def test_every_column_matters(embedding: str) -> None:
 
 def test_categories_have_their_own_vectors() -> None:
     encoder = TabularEncoder(0, 0, (3, 5), embedding=2)
-    codes = torch.tensor([[2, 0], [0, 4]])
-    looked_up = encoder.codes(codes + encoder.starts)
-    assert torch.equal(looked_up[0, 1], encoder.codes.weight[3])
-    assert torch.equal(looked_up[1, 1], encoder.codes.weight[7])
-    assert len(encoder.codes.weight) == 8
+    joined = []
+    encoder.join.register_forward_pre_hook(lambda module, args: joined.append(args[0]))
+    encoder(inputs(2, 0, 0, ()) | {"category": torch.tensor([[2, 0], [0, 4]])})
+    vectors = encoder.codes.weight
+    assert len(vectors) == 8
+    assert torch.equal(joined[0][0], torch.cat([vectors[2], vectors[3]]))
+    assert torch.equal(joined[0][1], torch.cat([vectors[0], vectors[7]]))
 
 
 def test_rows_do_not_influence_each_other() -> None:
