@@ -14,7 +14,7 @@ from ..files import read_json, write_bytes, write_text
 from ._plan import Plan
 from .results import Record
 
-PLAN, RESULTS, PAGE = "study.json", "results.json", "report.html"
+PLAN, RESULTS, PAGE, PICTURE = "study.json", "results.json", "report.html", "verdict.svg"
 
 
 class Trial(Record):

@@ -21,7 +21,7 @@ from ._models import describe
 from ._plan import ARMS, Plan, content_hash, parse_seeds
 from ._run import Progress, run
 from ._sharing import affinity, conflict
-from ._store import PAGE, RESULTS, Store
+from ._store import PAGE, PICTURE, RESULTS, Store
 from ._tables import SET, read
 from ._verdict import Side, cheaper_than, decide
 from .results import ColumnSummary, DataSummary, DataWarning, Recipe, StudyResult, TaskSummary
@@ -85,7 +85,7 @@ def study(
 
     Every arm gets the same number of tuning trials a model, chosen on validation rows; what is reported was measured
     on test rows that no choice has seen. Each seed is another split. The folder gets ``results.json`` and the page
-    ``report.html``; a study that was killed continues where it was when called again.
+    ``report.html`` (and ``verdict.svg``, a small picture of the verdict); a study that was killed continues where it was when called again.
 
     Args:
         table: path of a CSV, TSV, Parquet, Arrow or JSON-lines file, or ``set:NAME`` for a built-in set.
@@ -126,9 +126,10 @@ def run_plan(
     run(plan, store, total, jobs or os.cpu_count() or 1, progress or (lambda done, all_, text: None))
     result = analyse(plan, store, data, frame, command, time.monotonic() - began)
     result.save(store.folder / RESULTS)
-    from .report import write_report
+    from .report import write_picture, write_report
 
     write_report(result, store.folder / PAGE)
+    write_picture(result, store.folder / PICTURE)
     return result
 
 
