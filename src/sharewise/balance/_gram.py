@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Columns multiplied at a time: long enough that the matrix product dominates, short enough that rounding in
-# float32 does not grow with n (partial products are added up in float64) and copies stay small.
+# Columns worked on at a time where a copy is made, so that copies stay small.
 CHUNK = 1 << 13
+
+# Columns whose products are added up in float32; these partial sums are then added up in float64, so that rounding
+# does not grow with n (a plain float32 product of rows of two million loses half the digits).
+_SPAN = 1 << 10
 
 # Up to this many entries all products are formed in float64: what it costs more is lost in the backward passes.
 _SMALL = 1 << 18
@@ -26,10 +29,10 @@ def full_precision(tensor: Tensor) -> torch.autocast:
 def gram_matrix(blocks: Sequence[Tensor]) -> Tensor:
     """``sum_b rows_b @ rows_b^T`` of blocks ``[m, n_b]``: ``[m, m]`` in float64 on the first block's device.
 
-    Small matrices are multiplied in float64. In large ones products of float32 rows are formed in float32, ``CHUNK``
-    columns at a time, and added up in float64; rows of half precision are widened chunk by chunk. Rows whose norms
-    would overflow or vanish when squared in float32 are multiplied in float64, whatever their size. A row with NaN
-    or infinity gives a diagonal entry that is not finite. Cost O(m^2 n) time, O(m CHUNK) memory.
+    Small matrices are multiplied in float64. In large ones products of float32 rows are added up in float32 over a
+    thousand columns and then in float64; rows of half precision are widened chunk by chunk. Rows whose norms would
+    overflow or vanish when squared in float32 are multiplied in float64, whatever their size. A row with NaN or
+    infinity gives a diagonal entry that is not finite. Cost O(m^2 n) time, no copy of float32 rows.
     """
     with full_precision(blocks[0]):
         if sum(b.numel() for b in blocks) <= _SMALL or all(b.dtype == torch.float64 for b in blocks):
@@ -62,7 +65,18 @@ def _products(blocks: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     total = torch.zeros(count, count, dtype=torch.float64, device=blocks[0].device)
     for block in blocks:
         wide = torch.promote_types(block.dtype, dtype)
-        for piece in block.split(CHUNK, dim=1):
-            rows = piece.to(wide)
-            total += (rows @ rows.T).to(total)
+        pieces = [block] if wide == block.dtype else block.split(CHUNK, dim=1)
+        for piece in pieces:
+            total += _in_spans(piece.to(wide)).to(total)
+    return total
+
+
+def _in_spans(rows: Tensor) -> Tensor:
+    """``rows @ rows^T`` in float64, from partial sums over ``_SPAN`` columns; one batched product, no copy."""
+    even = rows.shape[1] // _SPAN * _SPAN
+    rest = rows[:, even:]
+    total = (rest @ rest.T).double()
+    if even:
+        spans = rows[:, :even].unflatten(1, (-1, _SPAN)).transpose(0, 1)
+        total += torch.bmm(spans, spans.transpose(1, 2)).sum(0, dtype=torch.float64)
     return total
