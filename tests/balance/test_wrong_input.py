@@ -185,3 +185,21 @@ def test_a_method_that_does_not_look_at_names_is_protected_too() -> None:
     with pytest.raises(BalanceError, match='task "task 1" is not one Careless was built for'):
         sw.backward(model.losses(batch()), Careless(tasks=["task 0"]))
     assert all(g is None for g in gradients(model).values())
+
+
+def test_an_operation_that_cannot_be_vectorised() -> None:
+    class Reading(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, value: Tensor) -> Tensor:
+            return value.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: Tensor) -> Tensor:
+            return gradient * gradient.sum().item()
+
+    model = net(2)
+    losses = {name: Reading.apply(loss) for name, loss in model.losses(batch()).items()}
+    with pytest.raises(BalanceError, match=r'mode "batched" cannot vectorise this model \(.*use mode="loop"'):
+        sw.backward(losses, create("pcgrad"), mode="batched")
+    assert all(g is None for g in gradients(model).values())
+    sw.backward(losses, create("pcgrad"), mode="loop")

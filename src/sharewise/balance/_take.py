@@ -88,7 +88,7 @@ def in_loop(
                 used[i] = True
         rest = gradients[len(targets) :]
         mine.append([(p, g) for p, g in zip(own[t], rest, strict=True) if g is not None])
-        gradient = gradients = None  # one task's gradients at a time, not two
+        del gradient, gradients  # one task's gradients at a time are held, not two
     return Rows(targets, blocks, members, used), mine
 
 
@@ -102,8 +102,8 @@ def batched(
     """All rows by one backward pass vectorised over tasks (``torch.vmap``), after one plain pass for the heads.
 
     Rows stay in one block a tensor, so there is no second copy unless a balancer needs the whole matrix. The graph
-    is kept, for a second look at rows that are not finite. An operation without a batching rule (recurrent layers on
-    CUDA, some custom functions) makes it fail.
+    is kept, for a second look at rows that are not finite. Raises :class:`BalanceError` for an operation without a
+    batching rule (recurrent layers on CUDA, compiled forwards, some custom functions).
     """
     stacked = torch.stack([loss.to(losses[0]) for loss in losses])
     seeds = torch.ones_like(stacked) * scale
@@ -121,9 +121,13 @@ def batched(
             if gradient is not None:
                 mine[t].append((p, gradient))
     wanted = [*targets, *common]
-    rows = torch.autograd.grad(
-        stacked, wanted, torch.diag(seeds), retain_graph=True, allow_unused=True, is_grads_batched=True
-    )
+    try:
+        rows = torch.autograd.grad(
+            stacked, wanted, torch.diag(seeds), retain_graph=True, allow_unused=True, is_grads_batched=True
+        )
+    except RuntimeError as error:
+        reason = str(error).split("\n", 1)[0]
+        raise BalanceError(f'mode "batched" cannot vectorise this model ({reason}): use mode="loop"') from error
     for p, gradient in zip(common, rows[len(targets) :], strict=True):
         if gradient is not None:
             for t in tasks_of[id(p)]:
