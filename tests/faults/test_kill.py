@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -30,18 +33,25 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
 
 
 def test_a_study_killed_at_random_moments(tmp_path: Path) -> None:
+    """Whole processes: one that holds Polars' threads cannot be forked."""
     sets.simulate_table(200, seed=0).write_csv(tmp_path / "t.csv")
-    options = {"seeds": "0-1", "trials": 2, "epochs": 2, "jobs": 1, "arms": ["groups", "trees"]}
+    words = [sys.executable, "-m", "sharewise", "study", "t.csv", "--targets", "y1,y2,y3", "--seeds", "0-1", "--json"]
+    words += ["--trials", "2", "--epochs", "2", "--jobs", "1", "--arms", "groups,trees", "--out"]
 
-    def run(name: str) -> sw.study.StudyResult:
-        return sw.study.study(tmp_path / "t.csv", ["y1", "y2", "y3"], out=tmp_path / name, **options)
+    def trials() -> int:
+        return len(list((tmp_path / "killed").rglob("trial-*.json")))
 
-    began = time.perf_counter()
-    expected = run("whole")
-    longest = time.perf_counter() - began
-    kills = kill_until_done(lambda: run("killed") and None, kills=4, longest=longest, seed=1)
-    assert kills >= 2
-    found = run("killed")
-    assert [c.model_dump() for c in found.comparisons] == [c.model_dump() for c in expected.comparisons]
+    for wanted in (3, 9):
+        run = subprocess.Popen([*words, "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while trials() < wanted and run.poll() is None:
+            time.sleep(0.002)
+        run.kill()
+        assert run.wait() == -signal.SIGKILL
+    left = trials()
+    for name in ("killed", "whole"):
+        done = subprocess.run([*words, name], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode in (0, 1), done.stderr
+    assert 9 <= left < trials()
+    found, expected = (sw.study.StudyResult.load(tmp_path / name / "results.json") for name in ("killed", "whole"))
+    assert found.comparisons == expected.comparisons
     assert found.verdict.answer == expected.verdict.answer
-    assert (tmp_path / "killed" / "verdict.svg").exists()

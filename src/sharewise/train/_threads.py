@@ -10,10 +10,13 @@ import torch
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Torch computes on one thread inside; the former number comes back afterwards."""
+    """Torch, BLAS and OpenMP compute on one thread inside; the former numbers come back afterwards."""
+    from threadpoolctl import threadpool_limits
+
     former = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(former)
