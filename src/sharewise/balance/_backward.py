@@ -75,19 +75,7 @@ def backward(
     if isinstance(balancer, LossBalancer):
         return _weighted_backward(present, balancer, scale)
     checks.check_processes(reducer)
-
-    def take(mode: str) -> Taken:
-        rows, own = take_rows(present.losses, given, representation, mode=mode, scale=scale)
-        if reducer is not None:
-            rows.reduce(reducer)
-        gram = rows.gram() / scale**2
-        checks.check_reached(present.names, present.losses, gram.diagonal(), rows.targets)
-        bad = [] if on_nonfinite == "ignore" else checks.rows_not_finite(gram.diagonal(), rows.blocks)
-        return Taken(rows, own, gram, bad)
-
-    taken = take(mode)
-    if taken.bad and mode == "batched":
-        taken = take("loop")  # zero times NaN is NaN: vectorised, one bad task spoils the rows of all
+    taken = _take(present, given, representation, mode, reducer, on_nonfinite, scale)
     left = present.without(taken.bad, on_nonfinite, "the gradient")
     if not left.names:
         return left.nothing()
@@ -151,6 +139,28 @@ class Taken:
             return self
         keep = [i for i in range(len(self.own)) if i not in self.bad]
         return Taken(self.rows.select(keep), [self.own[i] for i in keep], self.gram[keep][:, keep], [])
+
+
+def _take(
+    present: Present,
+    shared: list[Tensor] | None,
+    representation: Tensor | Sequence[Tensor] | None,
+    mode: str,
+    reducer: Reducer | None,
+    on_nonfinite: str,
+    scale: float | Tensor,
+) -> Taken:
+    """Differentiate, combine with other processes, and look at what came out."""
+    rows, own = take_rows(present.losses, shared, representation, mode=mode, scale=scale)
+    if reducer is not None:
+        rows.reduce(reducer)
+    gram = rows.gram() / scale**2
+    checks.check_reached(present.names, present.losses, gram.diagonal(), rows.targets)
+    bad = [] if on_nonfinite == "ignore" else checks.rows_not_finite(gram.diagonal(), rows.blocks)
+    if bad and mode == "batched":
+        # Zero times NaN is NaN: vectorised, one bad task spoils the rows of all, and only a loop tells whose it is.
+        return _take(present, shared, representation, "loop", reducer, on_nonfinite, scale)
+    return Taken(rows, own, gram, bad)
 
 
 def _weighted_backward(present: Present, balancer: LossBalancer, scale: float | Tensor) -> Balance:

@@ -13,6 +13,7 @@ CHUNK = 1 << 13
 # Columns whose products are added up in float32; these partial sums are then added up in float64, so that rounding
 # does not grow with n (a plain float32 product of rows of two million loses half the digits).
 _SPAN = 1 << 10
+_SPANS = 64  # at a time, so that the partial sums stay small
 
 # Up to this many entries all products are formed in float64: what it costs more is lost in the backward passes.
 _SMALL = 1 << 18
@@ -65,8 +66,7 @@ def _products(blocks: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     total = torch.zeros(count, count, dtype=torch.float64, device=blocks[0].device)
     for block in blocks:
         wide = torch.promote_types(block.dtype, dtype)
-        pieces = [block] if wide == block.dtype else block.split(CHUNK, dim=1)
-        for piece in pieces:
+        for piece in block.split(_SPAN * _SPANS if wide == block.dtype else CHUNK, dim=1):
             total += _in_spans(piece.to(wide)).to(total)
     return total
 

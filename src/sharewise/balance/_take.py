@@ -107,19 +107,7 @@ def batched(
     """
     stacked = torch.stack([loss.to(losses[0]) for loss in losses])
     seeds = torch.ones_like(stacked) * scale
-    tasks_of: dict[int, list[int]] = {}
-    for t, leaves in enumerate(own):
-        for p in leaves:
-            tasks_of.setdefault(id(p), []).append(t)
-    # A leaf of one task gets its gradient from the sum of the losses; one of several tasks needs rows as well.
-    alone = [(t, p) for t, leaves in enumerate(own) for p in leaves if len(tasks_of[id(p)]) == 1]
-    common = list({id(p): p for leaves in own for p in leaves if len(tasks_of[id(p)]) > 1}.values())
-    mine: OwnGradients = [[] for _ in losses]
-    if alone:
-        passed = torch.autograd.grad(stacked, [p for _, p in alone], seeds, retain_graph=True, allow_unused=True)
-        for (t, p), gradient in zip(alone, passed, strict=True):
-            if gradient is not None:
-                mine[t].append((p, gradient))
+    mine, common = _alone(stacked, seeds, own)
     wanted = [*targets, *common]
     try:
         rows = torch.autograd.grad(
@@ -130,14 +118,32 @@ def batched(
         raise BalanceError(f'mode "batched" cannot vectorise this model ({reason}): use mode="loop"') from error
     for p, gradient in zip(common, rows[len(targets) :], strict=True):
         if gradient is not None:
-            for t in tasks_of[id(p)]:
-                mine[t].append((p, gradient[t]))
+            for t, leaves in enumerate(own):
+                if any(p is leaf for leaf in leaves):
+                    mine[t].append((p, gradient[t]))
     used = [g is not None for g in rows[: len(targets)]]
     blocks = [
         p.new_zeros(len(losses), p.numel()) if g is None else g.reshape(len(losses), -1)
         for p, g in zip(targets, rows, strict=False)
     ]
     return Rows(targets, blocks, [[i] for i in range(len(targets))], used), mine
+
+
+def _alone(stacked: Tensor, seeds: Tensor, own: Sequence[Sequence[Tensor]]) -> tuple[OwnGradients, list[Tensor]]:
+    """Gradients of the leaves of one task, from the sum of the losses; and the leaves of several, which need rows."""
+    tasks_of: dict[int, list[int]] = {}
+    for t, leaves in enumerate(own):
+        for p in leaves:
+            tasks_of.setdefault(id(p), []).append(t)
+    pairs = [(t, p) for t, leaves in enumerate(own) for p in leaves if len(tasks_of[id(p)]) == 1]
+    common = list({id(p): p for leaves in own for p in leaves if len(tasks_of[id(p)]) > 1}.values())
+    mine: OwnGradients = [[] for _ in own]
+    if pairs:
+        found = torch.autograd.grad(stacked, [p for _, p in pairs], seeds, retain_graph=True, allow_unused=True)
+        for (t, p), gradient in zip(pairs, found, strict=True):
+            if gradient is not None:
+                mine[t].append((p, gradient))
+    return mine, common
 
 
 TAKE: dict[str, Callable[..., tuple[Rows, OwnGradients]]] = {"loop": in_loop, "batched": batched}
