@@ -173,18 +173,17 @@ def _run_arm(where: str, arm: Arm, seed: int) -> dict[str, float]:
 def _alone(seed: int) -> Iterator[None]:
     """One thread and seeded global generators inside; the caller's state is restored on the way out."""
     import torch
-    from threadpoolctl import threadpool_limits
 
-    threads, state = torch.get_num_threads(), random.getstate()
-    with threadpool_limits(1), torch.random.fork_rng(devices=[]):
-        torch.set_num_threads(1)
+    from ..train import single_thread
+
+    state = random.getstate()
+    with single_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         random.seed(seed)
         try:
             yield
         finally:
             random.setstate(state)
-            torch.set_num_threads(threads)
 
 
 def _check_arms(found: System, arms: Mapping[str, Arm]) -> None:
