@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +34,18 @@ def test_days_by_hand() -> None:
     stages = season(18.19, 200)
     assert [first(stages, k) for k in (1, 2, 3, 4)] == [11, 33, 98, 157]
     assert stages[:10].eq(0).all()
+
+
+def test_budbreak_comes_on_the_day_the_heat_is_complete() -> None:
+    process = GDDPhenology()
+    theta = STOCK.clone()
+    theta[2] = 100
+    warm = torch.tensor([18.19], dtype=torch.float64)
+    state = process.start(warm)
+    for day in range(1, 12):
+        state = process.step(state, warm, warm, theta[None])
+        assert state[1].item() == pytest.approx(min(10 * day, 100))
+        assert state[2].item() == (day >= 10)
 
 
 def test_heat_is_limited_and_never_negative() -> None:

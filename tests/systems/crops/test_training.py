@@ -8,7 +8,7 @@ import torch
 from sharewise.errors import DataError
 from sharewise.systems.crops import GDDPhenology
 from sharewise.systems.crops._dynamic import Days, DynamicCalibration
-from sharewise.systems.crops._training import Plateau, masked_mse, take, train
+from sharewise.systems.crops._training import Plateau, _step, masked_mse, take, train
 
 
 def seasons(nets: int, count: int = 4, n_days: int = 12) -> Days:
@@ -82,6 +82,29 @@ def test_nets_side_by_side_are_nets_alone(validated: bool) -> None:
         torch.testing.assert_close(own.train[:, 0], history.train[:, net], rtol=1e-7, atol=1e-9)
         assert own.kept[0] == history.kept[net]
     assert history.train[-1].sum() < history.train[0].sum()
+
+
+def test_every_net_has_its_own_learning_rate() -> None:
+    weights = torch.nn.Parameter(torch.zeros(3, 2))
+    optimizer = torch.optim.Adam([weights], lr=0.1)
+    for _ in range(2):
+        weights.grad = torch.ones(3, 2)
+        _step(optimizer, [weights], torch.tensor([1.0, 0.5, 0.25], dtype=torch.float64))
+    # With a constant gradient each of Adam's steps has the length of the learning rate.
+    torch.testing.assert_close(weights.detach(), torch.tensor([[-0.2], [-0.1], [-0.05]]).expand(3, 2))
+
+
+def test_a_plateau_shortens_the_steps_of_training() -> None:
+    found = []
+    for factor in (1.0, 0.1):
+        model = DynamicCalibration(GDDPhenology(), [1], 3, 1, 6, "none").double()
+        # Steps too small to improve the loss noticeably: a plateau from the first epoch on.
+        train(model, seasons(1), None, seeds=[1], epochs=30, batches=1, lr=1e-9, lr_factor=factor)
+        found.append(model.net.bias_3.detach().clone())
+    start = DynamicCalibration(GDDPhenology(), [1], 3, 1, 6, "none").double().net.bias_3
+    far, near = ((f - start).abs().max().item() for f in found)
+    assert far == pytest.approx(30e-9, rel=0.05)
+    assert 12e-9 <= near <= 20e-9
 
 
 def test_best_epoch_on_validation_is_kept() -> None:
