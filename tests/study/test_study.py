@@ -137,9 +137,7 @@ def test_one_target_has_nothing_to_share(table: Path, tmp_path: Path) -> None:
         study(table, ["height"], out=tmp_path / "run", **QUICK)
 
 
-def test_another_study_is_refused(
-    table: Path, finished: tuple[Path, StudyResult], tmp_path: Path
-) -> None:
+def test_another_study_is_refused(table: Path, finished: tuple[Path, StudyResult], tmp_path: Path) -> None:
     out, _ = finished
     before = sorted(p for p in out.rglob("*"))
     with pytest.raises(RunError, match=r"another study \(spec differ\)"):
