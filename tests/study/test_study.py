@@ -174,3 +174,12 @@ def test_advice(table: Path) -> None:
     assert sorted(name for group in advice.groups for name in group) == ["height", "late", "ok"]
     assert np.shape(advice.affinity) == (3, 3) and advice.study_seconds > 0
     assert json.dumps(advice.model_dump(), allow_nan=False)
+
+
+def test_all_networks_of_a_seed_try_the_same_candidates(finished: tuple[Path, StudyResult]) -> None:
+    store = Store(finished[0])
+    second = {m: store.trials(0, m)[1].settings for m in ("separate-0", "separate-3", "equal-all", "pcgrad-all")}
+    assert len({json.dumps(s, sort_keys=True) for s in second.values()}) == 1
+    weighted = store.trials(0, "constant-all")[1].settings
+    assert {k: v for k, v in weighted.items() if not k.startswith("weight/")} == second["equal-all"]
+    assert store.trials(1, "equal-all")[1].settings != second["equal-all"]

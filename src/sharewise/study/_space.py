@@ -27,19 +27,21 @@ TREES: dict[str, Any] = {
 """The first trial of boosted trees."""
 
 
-def suggest(kind: str, tasks: Sequence[str], before: Sequence[tuple[Settings, float]], key: str) -> Settings:
-    """Settings of the next trial of the model ``key``, given the ``(settings, objective)`` of those before.
+def suggest(kind: str, tasks: Sequence[str], before: Sequence[tuple[Settings, float]], seed: int) -> Settings:
+    """Settings of a model's next trial, given the ``(settings, objective)`` of those before.
 
     ``kind``: ``network``, ``weighted`` (a network with a constant weight for each of ``tasks``, tuned with the
-    rest) or ``trees``. Trial 0 has the defaults; later ones come from Optuna's TPE sampler (random at first). The
-    sampler is seeded by the model and the number of the trial, so a study that was killed suggests the same.
+    rest) or ``trees``. Trial 0 has the defaults; later ones come from Optuna's TPE sampler, whose first ten are drawn
+    at random. The draw depends on the study's seed and the number of the trial alone: within a seed all networks try
+    the same candidates (until the sampler has learned from the objective), each keeping what suits it best, so that a
+    lucky draw is no arm's privilege; and a study that was killed suggests the same again.
     """
     if not before:
         return dict(TREES if kind == "trees" else NETWORK)
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    digest = hashlib.sha256(f"{key}/{len(before)}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}/{len(before)}".encode()).digest()
     sampler = optuna.samplers.TPESampler(seed=int.from_bytes(digest[:4], "little"))
     study = optuna.create_study(direction="maximize", sampler=sampler)
     space = _space(kind, tasks)

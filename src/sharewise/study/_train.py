@@ -56,7 +56,7 @@ def tune(plan_json: str, folder: str, seed: int, model: Model) -> str:
         tasks = data.preprocessor.tasks()
         names = [tasks[i].name for i in model.tasks]
         before = [(t.settings, t.objective) for t in done]
-        settings = suggest(model.kind, names, before, f"{seed}/{model.key}")
+        settings = suggest(model.kind, names, before, seed)
         if model.kind == "weighted" and not before:
             settings |= {f"weight/{name}": value for name, value in _even_start(data, model.tasks).items()}
         trial, values = run_trial(plan, data, seed, model, settings, len(done))
