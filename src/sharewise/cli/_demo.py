@@ -39,7 +39,7 @@ def demo(
     name = data or DEFAULT
     frame, _ = sets.load(name)
     batch = 256 if len(frame) < SMALL else 1024
-    plan = make_plan(f"set:{name}", seeds="0-4", trials=2, epochs=20, patience=4, batch_size=batch)
+    plan = make_plan(f"set:{name}", seeds="0-4", trials=2, epochs=15, patience=3, batch_size=batch)
     run(plan, out or Path("runs") / f"demo-{name}", jobs, json)
 
 
