@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 
 
-def killed(work: Callable[[], None], after: float) -> bool:
+def killed(work: Callable[[], object], after: float) -> bool:
     """Run ``work`` in a forked process and kill it after so many seconds; true if it was killed before its end.
 
     A fork starts at once, where a fresh process would spend seconds importing.
@@ -36,7 +36,7 @@ def killed(work: Callable[[], None], after: float) -> bool:
     return False
 
 
-def kill_until_done(work: Callable[[], None], kills: int, longest: float, seed: int) -> int:
+def kill_until_done(work: Callable[[], object], kills: int, longest: float, seed: int) -> int:
     """Kill ``work`` at random moments until it has been killed ``kills`` times or ends; then let it end."""
     draw = random.Random(seed)
     count = 0
