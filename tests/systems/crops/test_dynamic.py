@@ -130,7 +130,7 @@ def test_start_at_stock() -> None:
         model.net.weight_4.zero_()
         model.net.bias_4 -= plain.net.bias_4
     _, days = make(process, seeds=(1,))
-    single = Days(*(x.float() if x.is_floating_point() else x for x in days))
+    single = Days(*(x.float() if x.is_floating_point() else x for x in days[:6]))
     wanted = torch.tensor([8.19, 25, 95.5, 223, 659, 581, 955])  # the last and TSUMEM moved into the range
     torch.testing.assert_close(model(single).parameters[0, 3, 1], wanted, rtol=1e-4, atol=1e-3)
 

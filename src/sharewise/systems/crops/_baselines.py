@@ -99,7 +99,7 @@ class DeepForecaster(nn.Module):
         process: used for the size of outputs, and by the two variants below.
         seeds, n_features, n_cultivars, hidden, conditioning: as in :class:`StackedGRU`.
         physics: ``"none"``: a plain regressor. ``"informed"``: the stock model's output is an input, and
-            training adds its disagreement with the prediction to the loss (see :meth:`penalty`).
+            training adds its disagreement with the prediction to the loss.
             ``"residual"``: the stock model's output is added to the prediction.
     """
 
@@ -115,24 +115,18 @@ class DeepForecaster(nn.Module):
     ) -> None:
         super().__init__()
         self.process, self.physics = process, physics
-        self.stock = StockModel(process)
         width = n_features + (physics == "informed")
         self.net = StackedGRU(seeds, width, 1, n_cultivars, hidden, conditioning, n_fed=0, activation=True)
 
     def forward(self, days: Days) -> Forecast:
-        """Outputs ``[G, T, B]``; no parameters."""
+        """Outputs ``[G, T, B]``; no parameters. The two variants need ``days.stock``."""
         loc, scale = self.process.output_loc, self.process.output_scale
-        features, stock = days.features, None
-        if self.physics != "none":
-            with torch.no_grad():
-                stock = self.stock(days).output
-        if self.physics == "informed" and stock is not None:
-            features = torch.cat([features, ((stock - loc) / scale).unsqueeze(-1)], -1)
-        raw = self.net.sequence(features, days.cultivar).squeeze(-1) * scale
-        return Forecast(raw + (stock if self.physics == "residual" and stock is not None else loc), None)
-
-    def penalty(self, days: Days, output: Tensor) -> Tensor:
-        """Mean squared disagreement with the stock model over all days, for each net, ``[G]``."""
-        with torch.no_grad():
-            stock = self.stock(days).output
-        return (output - stock).square().mean((1, 2))
+        if self.physics == "none" or days.stock is None:
+            raw = self.net.sequence(days.features, days.cultivar).squeeze(-1)
+            return Forecast(loc + scale * raw, None)
+        if self.physics == "residual":
+            raw = self.net.sequence(days.features, days.cultivar).squeeze(-1)
+            return Forecast(days.stock + scale * raw, None)
+        told = ((days.stock - loc) / scale).unsqueeze(-1)
+        raw = self.net.sequence(torch.cat([days.features, told], -1), days.cultivar).squeeze(-1)
+        return Forecast(loc + scale * raw, None)

@@ -17,7 +17,8 @@ class Days(NamedTuple):
     """Seasons as a model sees them: ``G`` nets, ``T`` days, ``B`` seasons of each net.
 
     ``features [G, T, B, F]`` standardised; ``temperature`` and ``day_length`` ``[G, T, B]``; ``cultivar``
-    ``[G, B]`` positions in the list of cultivars; ``target [G, T, B]`` with zeros where ``observed`` is 0.
+    ``[G, B]`` positions in the list of cultivars; ``target [G, T, B]`` with zeros where ``observed`` is 0;
+    ``stock [G, T, B]`` the stock model's output, where the model wants it.
     """
 
     features: Tensor
@@ -26,6 +27,7 @@ class Days(NamedTuple):
     cultivar: Tensor
     target: Tensor
     observed: Tensor
+    stock: Tensor | None = None
 
 
 class Forecast(NamedTuple):

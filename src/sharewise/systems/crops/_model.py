@@ -280,13 +280,14 @@ class CropHybrid:
         cultivar = torch.zeros(index.shape, dtype=torch.long)
         if not self._separate:
             cultivar = torch.as_tensor(np.array(tasks))[torch.as_tensor(index)]
-        return (
-            Days(
-                lay((seasons.features - self._loc) / self._scale), lay(seasons.temperature),
-                lay(seasons.day_length), cultivar, lay(np.nan_to_num(seasons.target)), observed,
-            ),
-            torch.tensor(place),
+        days = Days(
+            lay((seasons.features - self._loc) / self._scale), lay(seasons.temperature),
+            lay(seasons.day_length), cultivar, lay(np.nan_to_num(seasons.target)), observed,
         )  # fmt: skip
+        if self.settings.method in ("pinn", "residual"):
+            with torch.no_grad():
+                days = days._replace(stock=StockModel(self.process)(days).output)
+        return days, torch.tensor(place)
 
 
 def _mix(seed: int, name: str) -> int:

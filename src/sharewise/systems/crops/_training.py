@@ -94,7 +94,8 @@ def train(
         epochs: passes over the seasons.
         batches: steps in an epoch; a net's seasons are divided among them.
         lr: Adam's learning rate; ``lr_factor`` is the plateau's (patience 10, cooldown 10).
-        physics_weight: p of ``(1 - p) loss + p penalty`` for models that have a ``penalty``.
+        physics_weight: p of ``(1 - p) loss + p mean((output - stock output)^2)``, over all days, where
+            ``days.stock`` is given.
         clip: largest gradient norm of a net, or ``None``.
 
     Raises:
@@ -154,15 +155,16 @@ def take(days: Days, rows: Tensor) -> Days:
     return Days(
         pick(days.features), pick(days.temperature), pick(days.day_length),
         days.cultivar[nets, rows], pick(days.target), pick(days.observed),
+        None if days.stock is None else pick(days.stock),
     )  # fmt: skip
 
 
 def _loss(model: nn.Module, batch: Days, physics_weight: float) -> Tensor:
     output = model(batch).output
     loss = masked_mse(output, batch.target, batch.observed)
-    if not physics_weight:
+    if not physics_weight or batch.stock is None:
         return loss
-    return (1 - physics_weight) * loss + physics_weight * model.penalty(batch, output)  # type: ignore[operator]
+    return (1 - physics_weight) * loss + physics_weight * (output - batch.stock).square().mean((1, 2))
 
 
 def _clip(parameters: list[nn.Parameter], largest: float) -> None:

@@ -32,8 +32,13 @@ CLAIMS = (
         metric="onset_rmse", arm="dmc-mtl", versus="stock", margin=0.40,
     ),
     Claim(
-        "One network for all cultivars has a summed onset RMSE at least 10 % lower than one network a cultivar",
+        "With five seasons a cultivar, one network for all has a summed onset RMSE at least 10 % lower than one "
+        "network a cultivar",
         metric="onset_rmse", arm="dmc-mtl", versus="dmc-stl", margin=0.10,
+    ),
+    Claim(
+        "With two seasons a cultivar the same comparison holds, by at least 10 %",
+        metric="onset_rmse", arm="dmc-mtl-few", versus="dmc-stl-few", margin=0.10,
     ),
     Claim(
         "Parameters that are constant over the season (calibrated by gradient, one vector a cultivar) leave a "
@@ -77,6 +82,9 @@ CLAIMS = (
         "The day of the year enters as sine and cosine; features the Seattle record lacks (humidity, dew point, "
         "radiation, strongest wind) are left out.",
         "The learning-rate plateau is stepped once an epoch.",
+        "Scale default: GRU of 48, 100 epochs, parameters predicted every five days (every day in the arm "
+        "dmc-mtl-daily) and started at stock values, gradient norm clipped at 0.5, plateau factor 0.5; scale paper: "
+        "the paper's settings.",
         "The hardiness before the first day (HCINIT) is the stock value.",
         "The physics-informed baseline is drawn to the stock model's output; in the published code that term "
         "has no gradient.",
