@@ -11,11 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from ..audit import SharingProbe, propose_groups
-from ..data import load_splits
 from ..train import build_table_model, fit, single_thread
 from ._space import NETWORK
 from ._study import make_plan
-from ._tables import read
+from ._tables import read, split
 from .results import Record
 
 
@@ -50,15 +49,7 @@ def advise(
     began = time.monotonic()
     plan = make_plan(table, targets, seeds=[seed], **options)  # type: ignore[arg-type]
     frame, _ = read(plan.table)
-    data = load_splits(
-        frame,
-        plan.table_spec(),
-        seed=seed,
-        valid=plan.valid,
-        test=plan.test,
-        keep_leaks=plan.keep_leaks,
-        stream=False,
-    )
+    data = split(plan, frame, seed)
     tasks = data.preprocessor.tasks()
     probe = SharingProbe(per_epoch=4)
     shape = {k: NETWORK[k] for k in ("width", "depth", "dropout", "numeric_embedding")}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data import TableData, TableSpec, load_splits
+from ..data import TableData, TableSpec
 from ..errors import TaskError
 from ._analysis import Findings
 from ._models import describe
@@ -22,7 +22,7 @@ from ._plan import ARMS, Plan, content_hash, parse_seeds
 from ._run import Progress, run
 from ._sharing import affinity, conflict
 from ._store import PAGE, PICTURE, RESULTS, Store
-from ._tables import SET, read
+from ._tables import SET, read, split
 from ._verdict import Side, cheaper_than, decide
 from .results import ColumnSummary, DataSummary, DataWarning, Recipe, StudyResult, TaskSummary
 
@@ -84,8 +84,9 @@ def study(
     """Find out, on your table, whether one model should learn several targets.
 
     Every arm gets the same number of tuning trials a model, chosen on validation rows; what is reported was measured
-    on test rows that no choice has seen. Each seed is another split. The folder gets ``results.json`` and the page
-    ``report.html`` (and ``verdict.svg``, a small picture of the verdict); a study that was killed continues where it was when called again.
+    on test rows that no choice has seen. Each seed is another split. The folder gets ``results.json``, the page
+    ``report.html`` and ``verdict.svg``, a small picture of the verdict; a study that was killed continues where it was
+    when called again.
 
     Args:
         table: path of a CSV, TSV, Parquet, Arrow or JSON-lines file, or ``set:NAME`` for a built-in set.
@@ -137,15 +138,7 @@ def checked_splits(plan: Plan, frame: pl.DataFrame) -> TableData:
     """The first seed's split, after making sure that every seed has one: errors come before hours of work."""
     first: TableData | None = None
     for seed in plan.seeds:
-        data = load_splits(
-            frame,
-            plan.table_spec(),
-            seed=seed,
-            valid=plan.valid,
-            test=plan.test,
-            keep_leaks=plan.keep_leaks,
-            stream=False,
-        )
+        data = split(plan, frame, seed)
         first = first or data
     assert first is not None
     return first

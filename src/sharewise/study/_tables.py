@@ -1,11 +1,12 @@
-"""Tables by name or path."""
+"""Tables by name or path, and their splits under a plan."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..data import TableSpec, read_table
+from ..data import TableData, TableSpec, load_splits, read_table
+from ._plan import Plan
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,3 +21,16 @@ def read(table: str) -> tuple[pl.DataFrame, TableSpec | None]:
 
         return sets.load(table.removeprefix(SET))
     return read_table(Path(table)), None
+
+
+def split(plan: Plan, frame: pl.DataFrame, seed: int) -> TableData:
+    """The table under one seed's split, in memory."""
+    return load_splits(
+        frame,
+        plan.table_spec(),
+        seed=seed,
+        valid=plan.valid,
+        test=plan.test,
+        keep_leaks=plan.keep_leaks,
+        stream=False,
+    )

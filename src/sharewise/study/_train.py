@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..audit import SharingProbe
 from ..balance import Balance, create
-from ..data import Source, Splits, TableData, load_splits
+from ..data import Source, Splits, TableData
 from ..tasks import Task
 from ..train import Callback, EpochRecord, Loop, build_table_model, fit, gather_targets, predict, score
 from ._memory import PeakMemory
@@ -24,7 +24,7 @@ from ._models import Model
 from ._plan import Plan
 from ._space import Settings, suggest
 from ._store import Store, Trial
-from ._tables import read
+from ._tables import read, split
 from ._trees import Trees
 
 
@@ -33,15 +33,7 @@ def seed_data(plan_json: str, seed: int) -> TableData:
     """The table under one seed's split; kept, as a process trains many models on it."""
     plan = Plan.model_validate_json(plan_json)
     frame, _ = read(plan.table)
-    return load_splits(
-        frame,
-        plan.table_spec(),
-        seed=seed,
-        valid=plan.valid,
-        test=plan.test,
-        keep_leaks=plan.keep_leaks,
-        stream=False,
-    )
+    return split(plan, frame, seed)
 
 
 def tune(plan_json: str, folder: str, seed: int, model: Model) -> str:
