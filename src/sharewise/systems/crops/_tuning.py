@@ -8,7 +8,7 @@ the shared network that only serve as ablations take the learning rate of ``dmc-
 
 The other settings of the default scale were compared on the same years for ``dmc-mtl`` and ``dmc-stl`` and are
 shared by all arms: parameters started at stock values, gradient norm clipped at 0.5, plateau factor 0.5 (the
-paper's 0.95 belongs to four times as many epochs). All three helped the separate networks more than the shared one.
+paper's 0.95 belongs to four times as many epochs). Each helped the separate networks; none harmed the shared one.
 """
 
 from __future__ import annotations
