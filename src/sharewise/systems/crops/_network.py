@@ -26,6 +26,17 @@ def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.baddbmm(bias.unsqueeze(1), flat, weight).reshape(*x.shape[:-1], -1)
 
 
+def _check(conditioning: str, hidden: int, n_fed: int, activation: bool) -> None:
+    if conditioning not in get_args(Conditioning):
+        raise OptionError(
+            f'conditioning "{conditioning}" is not known: {nearest(conditioning, get_args(Conditioning))}'
+        )
+    if hidden < 2 or hidden % 2:
+        raise OptionError(f"hidden must be an even number of at least 2, found {hidden}")
+    if activation and n_fed:
+        raise OptionError("activation=True needs n_fed=0: feedback relies on linear input layers")
+
+
 class _GRUScan(torch.autograd.Function):
     """Adjoint of a GRU whose days were all evaluated from recorded hidden states.
 
@@ -102,14 +113,7 @@ class StackedGRU(nn.Module):
         activation: bool = False,
     ) -> None:
         super().__init__()
-        if conditioning not in get_args(Conditioning):
-            raise OptionError(
-                f'conditioning "{conditioning}" is not known: {nearest(conditioning, get_args(Conditioning))}'
-            )
-        if hidden < 2 or hidden % 2:
-            raise OptionError(f"hidden must be an even number of at least 2, found {hidden}")
-        if activation and n_fed:
-            raise OptionError("activation=True needs n_fed=0: feedback relies on linear input layers")
+        _check(conditioning, hidden, n_fed, activation)
         self.conditioning, self.n_fed, self.activation = conditioning, n_fed, activation
         self.n_cultivars, self.hidden = n_cultivars, hidden
         width = n_fed + n_features

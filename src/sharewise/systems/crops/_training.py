@@ -106,18 +106,15 @@ def train(
     optimizer = torch.optim.Adam(parameters, lr=lr)
     plateau = Plateau(nets, factor=lr_factor)
     order = [torch.Generator().manual_seed(int(s)) for s in seeds]
-    best = [p.detach().clone() for p in parameters]
-    lowest = torch.full((nets,), float("inf"), dtype=days.temperature.dtype)
-    kept = torch.zeros(nets, dtype=torch.long)
+    best = _Best(parameters, nets)
     scale = plateau.scale
     losses, checks = [], []
     for epoch in range(epochs):
-        shuffled = torch.stack([torch.randperm(n_seasons, generator=g) for g in order])
         total = torch.zeros(nets)
+        shuffled = torch.stack([torch.randperm(n_seasons, generator=g) for g in order])
         for rows in shuffled.chunk(batches, 1):
-            batch = take(days, rows)
             optimizer.zero_grad(set_to_none=True)
-            loss = _loss(model, batch, physics_weight)
+            loss = _loss(model, take(days, rows), physics_weight)
             loss.sum().backward()
             if clip is not None:
                 _clip(parameters, clip)
@@ -126,17 +123,40 @@ def train(
         if not torch.isfinite(total).all():
             raise DataError(f"crop-hybrid: the training loss is not finite in epoch {epoch + 1}; lower lr")
         losses.append(total)
-        checked = total if validation is None else evaluate(model, validation)
-        checks.append(checked)
-        scale = plateau.step(checked)
-        better = checked < lowest if validation is not None else torch.ones(nets, dtype=torch.bool)
-        lowest, kept = torch.where(better, checked, lowest), torch.where(better, epoch, kept)
-        for slot, p in zip(best, parameters, strict=True):
-            slot[better] = p.detach()[better]
-    with torch.no_grad():
-        for slot, p in zip(best, parameters, strict=True):
-            p.copy_(slot)
+        checks.append(total if validation is None else evaluate(model, validation))
+        scale = plateau.step(checks[-1])
+        if validation is not None:
+            best.note(epoch, checks[-1])
+    if validation is None:
+        kept = torch.full((nets,), epochs - 1)
+    else:
+        kept = best.restore()
     return History(torch.stack(losses), torch.stack(checks), kept)
+
+
+class _Best:
+    """The weights of every net at its own best epoch."""
+
+    def __init__(self, parameters: list[nn.Parameter], nets: int) -> None:
+        self.parameters = parameters
+        self.weights = [p.detach().clone() for p in parameters]
+        self.lowest = torch.full((nets,), float("inf"), dtype=torch.float64)
+        self.epoch = torch.zeros(nets, dtype=torch.long)
+
+    def note(self, epoch: int, losses: Tensor) -> None:
+        """Keep the weights of the nets whose loss ``[G]`` is their lowest so far."""
+        better = losses.double() < self.lowest
+        self.lowest = torch.where(better, losses.double(), self.lowest)
+        self.epoch = torch.where(better, epoch, self.epoch)
+        for kept, p in zip(self.weights, self.parameters, strict=True):
+            kept[better] = p.detach()[better]
+
+    def restore(self) -> Tensor:
+        """Put the kept weights back; returns each net's epoch ``[G]``."""
+        with torch.no_grad():
+            for kept, p in zip(self.weights, self.parameters, strict=True):
+                p.copy_(kept)
+        return self.epoch
 
 
 def evaluate(model: Forecaster, days: Days) -> Tensor:
