@@ -169,7 +169,8 @@ def _weighted_backward(present: Present, balancer: LossBalancer, scale: float | 
     objective = balancer.objective(stacked, weights, present.names)
     objective.backward(seed(objective, scale))
     weights = weights.detach()
-    return Balance(present.names, (weights * present.values).sum(), weights, skipped=present.skipped)
+    total = (weights * present.values).sum()
+    return Balance(present.names, total, weights, skipped=present.skipped, notes=dict(balancer.notes))
 
 
 def _balanced_backward(present: Present, balancer: Balancer, taken: Taken, scale: float | Tensor) -> Balance:
@@ -186,4 +187,4 @@ def _balanced_backward(present: Present, balancer: Balancer, taken: Taken, scale
     rows.deposit(gradients)
     for pairs in taken.own:
         add_gradients(pairs)
-    return Balance(names, total, weights, taken.gram, present.skipped)
+    return Balance(names, total, weights, taken.gram, present.skipped, dict(balancer.notes))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -23,6 +23,7 @@ class Balance:
             which never take per-task gradients (:func:`sharewise.balance.measure` does).
         skipped: tasks left out because of a loss or gradient that was not finite. If no task is left, or a step is
             skipped as a whole, ``names`` is empty and no gradient was filled.
+        notes: what else the method tells of its decision, by name; see :class:`Balancer`.
     """
 
     names: tuple[str, ...]
@@ -30,6 +31,7 @@ class Balance:
     weight_vector: Tensor | None = None
     gram: Tensor | None = None
     skipped: tuple[str, ...] = ()
+    notes: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -28,6 +28,10 @@ class Balancer(nn.Module):
     """
 
     needs: ClassVar[Needs]
+    looks_again: ClassVar[bool] = False
+    """Whether :meth:`look_again` must be called after each optimizer step."""
+    samples: ClassVar[int] = 1
+    """Independent batches the method's guarantee asks for; with fewer, one batch stands in for the others."""
 
     def __init__(self, *, tasks: Sequence[str] | None = None, seed: int | None = None) -> None:
         super().__init__()
@@ -36,6 +40,16 @@ class Balancer(nn.Module):
         self.tasks = None if tasks is None else tuple(tasks)
         self.task_state = TaskState()
         self.generator = None if seed is None else torch.Generator().manual_seed(seed)
+        self.notes: dict[str, Tensor] = {}
+        """What the last decision has to tell observers besides its weights (``projected``: bool ``[m, m]``, task i's
+        gradient lost its part along task j's); never part of the state."""
+
+    def end_epoch(self) -> None:
+        """Told at the end of each epoch; :func:`sharewise.fit` does it."""
+
+    def look_again(self, losses: Mapping[str, Tensor]) -> None:
+        """Told the losses of the same batch after the optimizer step, where ``looks_again``; ``fit`` does it."""
+        raise NotImplementedError
 
     def aggregate(self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """The direction ``[n]`` this balancer makes of gradient rows ``[m, n]`` (m >= 1), in the rows' dtype.
