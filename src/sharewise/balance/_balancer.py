@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import BalanceError, OptionError, nearest
 from ._gram import gram_matrix, weighted_sum
+from ._row_state import RowState
 from ._state import TaskState, decode_names, encode_names
 
 Needs = Literal["losses", "gram", "gradients"]
@@ -159,6 +160,31 @@ class GramBalancer(Balancer):
 
 
 class GradientBalancer(Balancer):
-    """A direction that is no linear combination with m weights: needs the rows themselves."""
+    """A direction that is no linear combination with m weights: needs the rows themselves.
+
+    ``row_state`` keeps rows by task name, for methods that remember gradients; saved with the rest of the state.
+    """
 
     needs: ClassVar[Needs] = "gradients"
+
+    def __init__(self, *, tasks: Sequence[str] | None = None, seed: int | None = None) -> None:
+        super().__init__(tasks=tasks, seed=seed)
+        self.row_state = RowState()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Balancer:
+        super()._apply(fn, recurse)
+        self.row_state.to(fn(torch.empty(0)).device)
+        return self
+
+    def _own_state(self) -> dict[str, Tensor]:
+        own = super()._own_state()
+        if self.row_state.tensors:
+            own |= {f"row_state.{field}": value for field, value in self.row_state.tensors.items()}
+            own["row_state.names"] = encode_names(self.row_state.names)
+        return own
+
+    def _take(self, own: dict[str, Tensor]) -> None:
+        super()._take(own)
+        if "row_state.names" in own:
+            fields = {k.removeprefix("row_state."): v for k, v in own.items() if k.startswith("row_state.")}
+            self.row_state.restore(decode_names(fields.pop("names")), fields)
