@@ -21,7 +21,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "graddrop": {"leak": {"task 1": 0.5}},
 }
 # Rows in another order give the same direction; the others draw random numbers by position.
-SAME_IN_ANY_ORDER = ("constant", "equal", "uncertainty")
+SAME_IN_ANY_ORDER = ("aim", "constant", "equal", "uncertainty")
 
 
 def make(name: str, **more: Any) -> Balancer:

@@ -9,7 +9,7 @@ from sharewise.errors import OptionError
 
 
 def test_available() -> None:
-    assert available() == ["constant", "equal", "graddrop", "pcgrad", "uncertainty"]
+    assert available() == ["aim", "constant", "equal", "graddrop", "pcgrad", "uncertainty"]
 
 
 def test_tasks_are_taken_by_every_method() -> None:
@@ -24,7 +24,7 @@ def test_tasks_are_taken_by_every_method() -> None:
     ("name", "options", "message"),
     [
         ("pcgrda", {}, 'balancer "pcgrda" is not known; did you mean "pcgrad"'),
-        ("xyz", {}, "known: constant, equal, graddrop, pcgrad, uncertainty"),
+        ("xyz", {}, "known: aim, constant, equal, graddrop, pcgrad, uncertainty"),
         ("pcgrad", {"sede": 1}, 'balancer "pcgrad" has no option "sede"; did you mean "seed"'),
         ("equal", {"seed": 1}, 'balancer "equal" has no option "seed"; it has none'),
         ("constant", {}, 'balancer "constant" needs weights='),

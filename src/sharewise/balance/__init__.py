@@ -1,5 +1,6 @@
 """How several losses become one update: ``backward()``, one method a file."""
 
+from ._aim import AIM
 from ._backward import backward
 from ._balance import Balance
 from ._balancer import Balancer, GradientBalancer, GramBalancer, LossBalancer
@@ -14,6 +15,7 @@ from ._take import MODES
 from ._uncertainty import Uncertainty
 
 __all__ = [
+    "AIM",
     "MODES",
     "Balance",
     "Balancer",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import OptionError, nearest
+from ._aim import AIM
 from ._balancer import Balancer
 from ._constant import Constant
 from ._equal import Equal
@@ -15,6 +16,7 @@ from ._pcgrad import PCGrad
 from ._uncertainty import Uncertainty
 
 _BALANCERS: dict[str, type[Balancer]] = {
+    "aim": AIM,
     "constant": Constant,
     "equal": Equal,
     "graddrop": GradDrop,
