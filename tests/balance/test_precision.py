@@ -31,7 +31,7 @@ def test_autocast_around_forward_or_around_all(inside: bool) -> None:
         assert torch.equal(value, grads[1][key])
 
 
-@pytest.mark.parametrize("name", ["equal", "uncertainty", "pcgrad", "graddrop"])
+@pytest.mark.parametrize("name", ["equal", "uncertainty", "gls", "imtl_l", "famo", "stch", "pcgrad", "graddrop"])
 @pytest.mark.parametrize("mode", ["loop", "batched"])
 def test_loss_scale_multiplies_gradients_and_nothing_else(name: str, mode: str) -> None:
     results = []

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import pytest
 
+from sharewise import balance
 from sharewise.balance import Balancer, available, create
+from sharewise.balance._registry import _BALANCERS
 from sharewise.errors import OptionError
 
 
-def test_available() -> None:
-    assert available() == ["aim", "constant", "equal", "graddrop", "pcgrad", "uncertainty"]
+def test_every_public_method_has_a_name() -> None:
+    public = [value for name in balance.__all__ if isinstance(value := getattr(balance, name), type)]
+    kinds = (Balancer, balance.LossBalancer, balance.GramBalancer, balance.GradientBalancer)
+    methods = {c for c in public if issubclass(c, Balancer) and c not in kinds}
+    assert methods == set(_BALANCERS.values())
+    assert available() == sorted(available()) and len(available()) == len(methods)
 
 
 def test_tasks_are_taken_by_every_method() -> None:
@@ -24,7 +30,7 @@ def test_tasks_are_taken_by_every_method() -> None:
     ("name", "options", "message"),
     [
         ("pcgrda", {}, 'balancer "pcgrda" is not known; did you mean "pcgrad"'),
-        ("xyz", {}, "known: aim, constant, equal, graddrop, pcgrad, uncertainty"),
+        ("xyz", {}, "known: .*constant, .*equal, "),
         ("pcgrad", {"sede": 1}, 'balancer "pcgrad" has no option "sede"; did you mean "seed"'),
         ("equal", {"seed": 1}, 'balancer "equal" has no option "seed"; it has none'),
         ("constant", {}, 'balancer "constant" needs weights='),

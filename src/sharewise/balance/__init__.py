@@ -5,18 +5,31 @@ from ._backward import backward
 from ._balance import Balance
 from ._balancer import Balancer, GradientBalancer, GramBalancer, LossBalancer
 from ._constant import Constant
+from ._dwa import DWA
 from ._equal import Equal
+from ._famo import FAMO
+from ._gls import GLS
 from ._graddrop import GradDrop
+from ._imtl_l import IMTLL
 from ._measure import measure
 from ._pcgrad import PCGrad
 from ._reducer import MeanReducer, Reducer
 from ._registry import available, create
+from ._rlw import RLW
+from ._scale_invariant import ScaleInvariant
+from ._stch import STCH
 from ._take import MODES
 from ._uncertainty import Uncertainty
 
 __all__ = [
     "AIM",
+    "DWA",
+    "FAMO",
+    "GLS",
+    "IMTLL",
     "MODES",
+    "RLW",
+    "STCH",
     "Balance",
     "Balancer",
     "Constant",
@@ -28,6 +41,7 @@ __all__ = [
     "MeanReducer",
     "PCGrad",
     "Reducer",
+    "ScaleInvariant",
     "Uncertainty",
     "available",
     "backward",

@@ -10,17 +10,31 @@ from ..errors import OptionError, nearest
 from ._aim import AIM
 from ._balancer import Balancer
 from ._constant import Constant
+from ._dwa import DWA
 from ._equal import Equal
+from ._famo import FAMO
+from ._gls import GLS
 from ._graddrop import GradDrop
+from ._imtl_l import IMTLL
 from ._pcgrad import PCGrad
+from ._rlw import RLW
+from ._scale_invariant import ScaleInvariant
+from ._stch import STCH
 from ._uncertainty import Uncertainty
 
 _BALANCERS: dict[str, type[Balancer]] = {
     "aim": AIM,
     "constant": Constant,
+    "dwa": DWA,
     "equal": Equal,
+    "famo": FAMO,
+    "gls": GLS,
     "graddrop": GradDrop,
+    "imtl_l": IMTLL,
     "pcgrad": PCGrad,
+    "rlw": RLW,
+    "scale_invariant": ScaleInvariant,
+    "stch": STCH,
     "uncertainty": Uncertainty,
 }
 

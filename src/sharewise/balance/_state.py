@@ -58,6 +58,11 @@ class TaskState:
         stored = self.tensors[field]
         stored[index] = values.detach().to(stored)
 
+    def reset(self, field: str) -> None:
+        """Put every task's entry back to that of a task not seen before."""
+        stored = self.tensors[field]
+        self.tensors[field] = self._fields[field].initial.to(stored).expand_as(stored).clone()
+
     def restore(self, names: Sequence[str], tensors: dict[str, Tensor]) -> None:
         """Take over saved names and the fields given; copies, on the device the fields are on now."""
         self.names = list(names)
