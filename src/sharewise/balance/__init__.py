@@ -11,6 +11,7 @@ from ._famo import FAMO
 from ._gls import GLS
 from ._graddrop import GradDrop
 from ._imtl_l import IMTLL
+from ._krum import Krum
 from ._measure import measure
 from ._pcgrad import PCGrad
 from ._reducer import MeanReducer, Reducer
@@ -19,6 +20,7 @@ from ._rlw import RLW
 from ._scale_invariant import ScaleInvariant
 from ._stch import STCH
 from ._take import MODES
+from ._trimmed_mean import TrimmedMean
 from ._uncertainty import Uncertainty
 
 __all__ = [
@@ -37,11 +39,13 @@ __all__ = [
     "GradDrop",
     "GradientBalancer",
     "GramBalancer",
+    "Krum",
     "LossBalancer",
     "MeanReducer",
     "PCGrad",
     "Reducer",
     "ScaleInvariant",
+    "TrimmedMean",
     "Uncertainty",
     "available",
     "backward",

@@ -16,10 +16,12 @@ from ._famo import FAMO
 from ._gls import GLS
 from ._graddrop import GradDrop
 from ._imtl_l import IMTLL
+from ._krum import Krum
 from ._pcgrad import PCGrad
 from ._rlw import RLW
 from ._scale_invariant import ScaleInvariant
 from ._stch import STCH
+from ._trimmed_mean import TrimmedMean
 from ._uncertainty import Uncertainty
 
 _BALANCERS: dict[str, type[Balancer]] = {
@@ -31,10 +33,12 @@ _BALANCERS: dict[str, type[Balancer]] = {
     "gls": GLS,
     "graddrop": GradDrop,
     "imtl_l": IMTLL,
+    "krum": Krum,
     "pcgrad": PCGrad,
     "rlw": RLW,
     "scale_invariant": ScaleInvariant,
     "stch": STCH,
+    "trimmed_mean": TrimmedMean,
     "uncertainty": Uncertainty,
 }
 
