@@ -43,3 +43,17 @@ def matrices(draw: st.DrawFn, most: int = 40, widest: int = 60) -> Tensor:
         draw(st.integers(0, 2**16)),
     )
     return made.to(draw(st.sampled_from(DTYPES)))
+
+
+@st.composite
+def independent(draw: st.DrawFn, most: int = 40) -> Tensor:
+    """Rows that are linearly independent beyond doubt, norms within 1 : 1e6, in any dtype."""
+    m = draw(st.integers(1, most))
+    made = rows(
+        m,
+        2 * m + draw(st.integers(0, 40)),
+        draw(st.sampled_from(["gaussian", "conflict"])),
+        draw(st.sampled_from([0.0, 3.0, 6.0])),
+        draw(st.integers(0, 2**16)),
+    )
+    return made.to(draw(st.sampled_from(DTYPES)))

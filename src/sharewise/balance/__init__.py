@@ -1,15 +1,18 @@
 """How several losses become one update: ``backward()``, one method a file."""
 
 from ._aim import AIM
+from ._aligned_mtl import AlignedMTL
 from ._backward import backward
 from ._balance import Balance
 from ._balancer import Balancer, GradientBalancer, GramBalancer, LossBalancer
+from ._config import ConFIG
 from ._constant import Constant
 from ._dwa import DWA
 from ._equal import Equal
 from ._famo import FAMO
 from ._gls import GLS
 from ._graddrop import GradDrop
+from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._krum import Krum
 from ._measure import measure
@@ -28,12 +31,15 @@ __all__ = [
     "DWA",
     "FAMO",
     "GLS",
+    "IMTLG",
     "IMTLL",
     "MODES",
     "RLW",
     "STCH",
+    "AlignedMTL",
     "Balance",
     "Balancer",
+    "ConFIG",
     "Constant",
     "Equal",
     "GradDrop",

@@ -8,13 +8,16 @@ from typing import Any
 
 from ..errors import OptionError, nearest
 from ._aim import AIM
+from ._aligned_mtl import AlignedMTL
 from ._balancer import Balancer
+from ._config import ConFIG
 from ._constant import Constant
 from ._dwa import DWA
 from ._equal import Equal
 from ._famo import FAMO
 from ._gls import GLS
 from ._graddrop import GradDrop
+from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._krum import Krum
 from ._pcgrad import PCGrad
@@ -26,12 +29,15 @@ from ._uncertainty import Uncertainty
 
 _BALANCERS: dict[str, type[Balancer]] = {
     "aim": AIM,
+    "aligned_mtl": AlignedMTL,
+    "config": ConFIG,
     "constant": Constant,
     "dwa": DWA,
     "equal": Equal,
     "famo": FAMO,
     "gls": GLS,
     "graddrop": GradDrop,
+    "imtl_g": IMTLG,
     "imtl_l": IMTLL,
     "krum": Krum,
     "pcgrad": PCGrad,
