@@ -16,7 +16,19 @@ from sharewise.errors import BalanceError, ModelError, OptionError, RunError, Ta
 from sharewise.train import Callback, EarlyStopping, Loop, mean_losses
 
 QUICK = {"epochs": 3, "batch_size": 32, "progress": False}
-BALANCERS = ["equal", "uncertainty", "pcgrad", "graddrop"]
+BALANCERS = {
+    "equal": {},
+    "uncertainty": {},
+    "dwa": {},
+    "famo": {},
+    "gls": {},
+    "imtl_l": {},
+    "rlw": {},
+    "scale_invariant": {},
+    "stch": {"warmup": 1},
+    "pcgrad": {},
+    "graddrop": {},
+}
 
 
 class StopAt(Callback):
@@ -48,17 +60,28 @@ def test_it_learns_every_task() -> None:
     assert fitted.steps == len(fitted.history) * 7
 
 
-@pytest.mark.parametrize("balancer", BALANCERS)
-def test_a_killed_run_continues_bit_for_bit(balancer: str, tmp_path: Path) -> None:
+def balancer_for_tasks(name: str) -> sw.balance.Balancer:
+    return sw.balance.create(name, tasks=[t.name for t in TASKS], **BALANCERS[name])
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_a_killed_run_continues_bit_for_bit(name: str, tmp_path: Path) -> None:
     whole = SmallModel()
-    expected = sw.fit(whole, TASKS, splits(), balancer=balancer, accumulate=2, clip=1.0, **QUICK)
+    expected = sw.fit(whole, TASKS, splits(), balancer=balancer_for_tasks(name), accumulate=2, clip=1.0, **QUICK)
     for step in (1, 4, 5, 11):
         out = tmp_path / str(step)
         options = QUICK | {"out": out, "checkpoint_seconds": 0.0, "accumulate": 2, "clip": 1.0}
         with pytest.raises(RuntimeError, match="killed"):
-            sw.fit(SmallModel(), TASKS, splits(), balancer=balancer, callbacks=[StopAt(step)], **options)
+            sw.fit(
+                SmallModel(),
+                TASKS,
+                splits(),
+                balancer=balancer_for_tasks(name),
+                callbacks=[StopAt(step)],
+                **options,
+            )
         again = SmallModel(seed=99)
-        fitted = sw.fit(again, TASKS, splits(), balancer=balancer, callbacks=[StopAt(-1)], **options)
+        fitted = sw.fit(again, TASKS, splits(), balancer=balancer_for_tasks(name), callbacks=[StopAt(-1)], **options)
         assert same(weights(again), weights(whole))
         assert [r.valid for r in fitted.history] == [r.valid for r in expected.history]
         assert [r.train for r in fitted.history] == [r.train for r in expected.history]

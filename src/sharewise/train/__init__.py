@@ -6,6 +6,7 @@ from ._export import export
 from ._fit import fit
 from ._fitted import Fitted, load
 from ._loop import EpochRecord, Loop
+from ._random import once_more, random_state
 from ._stopping import EarlyStopping
 from ._table import build_table_model, fit_data, fit_table
 from ._threads import single_thread
@@ -25,7 +26,9 @@ __all__ = [
     "gather_targets",
     "load",
     "mean_losses",
+    "once_more",
     "predict",
+    "random_state",
     "score",
     "single_thread",
 ]

@@ -82,7 +82,8 @@ def fit(
         RunError: ``out`` holds another run.
         KeyboardInterrupt: after Ctrl-C, once the state is saved; call again to continue.
 
-    Cost: a forward, the balancer's backward passes (one for methods on losses, one a task otherwise) and a step.
+    Cost: a forward, the balancer's backward passes (one for methods on losses, one a task otherwise) and a step; one
+    more forward where the balancer looks at the step's last batch again (``famo``).
     """
     tasks = check_tasks(list(tasks))
     _check_options(epochs=epochs, batch_size=batch_size, accumulate=accumulate)

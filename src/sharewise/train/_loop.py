@@ -21,6 +21,7 @@ from ..errors import RunError
 from ..tasks import Task
 from ._callbacks import Callback
 from ._evaluate import mean_losses, observed_count
+from ._random import once_more, random_state, set_random_state
 from ._state import load_state, save_state
 from ._stopping import EarlyStopping
 
@@ -77,6 +78,7 @@ class Loop:
     def __post_init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._seen: tuple[Batch, dict[str, Tensor]]
         self._interrupted = False
         self._saved_at = self._began_at = time.monotonic()
         self._reducer = MeanReducer() if self.fabric.world_size > 1 else None
@@ -112,7 +114,7 @@ class Loop:
         pending = 0
         for batch in self._batches():
             self.batch += 1
-            pending += self._accumulate(batch.to(self.fabric.device))
+            pending += self._take(batch.to(self.fabric.device))
             if pending == self.settings.accumulate:
                 self._step()
                 pending = 0
@@ -143,6 +145,26 @@ class Loop:
             if len(group) == world:  # an incomplete last group is left out: ranks must take as many steps
                 yield group[rank]
                 group = []
+
+    def _take(self, batch: Batch) -> int:
+        """As :meth:`_accumulate`; a batch that will be looked at again is kept with the random numbers it was given."""
+        if not self.balancer.looks_again:
+            return self._accumulate(batch)
+        before = random_state(self.fabric.device)
+        labelled = self._accumulate(batch)
+        if labelled:
+            self._seen = batch, before
+        return labelled
+
+    def _look_again(self) -> None:
+        """Tell the balancer what the step did to the losses of its last batch."""
+        batch, before = self._seen
+        with once_more(self.model, before, self.fabric.device):
+            losses = self._losses(batch)
+        if self._reducer is not None:
+            values = self._reducer.losses(torch.stack(list(losses.values())))
+            losses = dict(zip(losses, values.unbind(), strict=True))
+        self.balancer.look_again(losses)
 
     def _accumulate(self, batch: Batch) -> int:
         """Forward and backward of one batch; 1 if it held any label, else 0."""
@@ -198,6 +220,8 @@ class Loop:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
+        if self.balancer.looks_again:
+            self._look_again()
         for callback in self.callbacks:
             callback.on_step(self, self._balance)
         if self._interrupted:
@@ -207,6 +231,7 @@ class Loop:
             self._save()
 
     def _end_epoch(self) -> None:
+        self.balancer.end_epoch()
         valid = self._validate()
         train = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
         seconds = time.monotonic() - self._epoch_began
@@ -238,9 +263,6 @@ class Loop:
 
     def state_dict(self) -> dict[str, Any]:
         """All that decides how training goes on."""
-        rng: dict[str, Tensor] = {"cpu": torch.get_rng_state()}
-        if self.fabric.device.type == "cuda":
-            rng["cuda"] = torch.cuda.get_rng_state(self.fabric.device)
         return {
             "fingerprint": self.fingerprint(),
             "epoch": self.epoch,
@@ -256,7 +278,7 @@ class Loop:
             "history": [asdict(r) for r in self.history],
             "sums": self._sums,
             "counts": self._counts,
-            "rng": rng,
+            "rng": random_state(self.fabric.device),
             "callbacks": [c.state_dict() for c in self.callbacks],
         }
 
@@ -279,9 +301,7 @@ class Loop:
         self.history = [EpochRecord(**r) for r in state["history"]]
         self._sums = {k: v.to(self.fabric.device) for k, v in state["sums"].items()}
         self._counts = state["counts"]
-        torch.set_rng_state(state["rng"]["cpu"])
-        if "cuda" in state["rng"]:
-            torch.cuda.set_rng_state(state["rng"]["cuda"], self.fabric.device)
+        set_random_state(state["rng"], self.fabric.device)
         for callback, saved in zip(self.callbacks, state["callbacks"], strict=True):
             callback.load_state_dict(saved)
 
