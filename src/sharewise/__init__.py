@@ -33,7 +33,7 @@ _WHERE = {
     "load": "train",
     "SharewiseError": "errors",
 }
-_MODULES = ("tasks", "data", "sharing", "balance", "train", "audit", "study", "systems", "errors", "files")
+_MODULES = ("tasks", "data", "sharing", "balance", "optim", "train", "audit", "study", "systems", "errors", "files")
 
 __all__ = [
     "Balance",
@@ -60,6 +60,7 @@ __all__ = [
     "load",
     "multiclass",
     "multilabel",
+    "optim",
     "ranking",
     "regression",
     "segmentation",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from . import data as data
     from . import errors as errors
     from . import files as files
+    from . import optim as optim
     from . import sharing as sharing
     from . import study as study
     from . import systems as systems

@@ -10,6 +10,7 @@ from ._constant import Constant
 from ._dwa import DWA
 from ._equal import Equal
 from ._famo import FAMO
+from ._gcond import Decision, GCond
 from ._gls import GLS
 from ._graddrop import GradDrop
 from ._imtl_g import IMTLG
@@ -41,7 +42,9 @@ __all__ = [
     "Balancer",
     "ConFIG",
     "Constant",
+    "Decision",
     "Equal",
+    "GCond",
     "GradDrop",
     "GradientBalancer",
     "GramBalancer",

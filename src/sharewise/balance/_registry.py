@@ -15,6 +15,7 @@ from ._constant import Constant
 from ._dwa import DWA
 from ._equal import Equal
 from ._famo import FAMO
+from ._gcond import GCond
 from ._gls import GLS
 from ._graddrop import GradDrop
 from ._imtl_g import IMTLG
@@ -36,6 +37,7 @@ _BALANCERS: dict[str, type[Balancer]] = {
     "equal": Equal,
     "famo": FAMO,
     "gls": GLS,
+    "gcond": GCond,
     "graddrop": GradDrop,
     "imtl_g": IMTLG,
     "imtl_l": IMTLL,

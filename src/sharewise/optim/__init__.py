@@ -1,0 +1,5 @@
+"""How the step is taken."""
+
+from ._momentum import GradientMomentum
+
+__all__ = ["GradientMomentum"]
