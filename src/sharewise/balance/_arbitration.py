@@ -141,5 +141,4 @@ def resolve(
 
 def in_rows(coefficients: Tensor, norms: Tensor) -> Tensor:
     """Coefficients for unit rows -> those for rows of these norms; exactly 1 for a row that was not changed."""
-    ratio = torch.where(norms > 0, norms[:, None] / norms, 0.0)
-    return coefficients * ratio.fill_diagonal_(1.0)
+    return coefficients * torch.where(norms > 0, norms[:, None] / norms, 0.0)
