@@ -60,7 +60,7 @@ def test_the_condition_number_of_aligned_rows_is_one(matrix: Tensor, mode: str) 
 
 
 def test_aligned_rows_are_the_nearest_orthogonal_ones() -> None:
-    # U V^T of the rows' singular value decomposition, times the smallest singular value (section 4 of the paper).
+    # U V^T of the rows' singular value decomposition, times the smallest singular value.
     matrix = rows(6, 30, "conflict", spread=6)
     u, s, v = torch.linalg.svd(matrix, full_matrices=False)
     aligned = balance_matrix(matrix @ matrix.T, "min") @ matrix

@@ -13,6 +13,7 @@ from ._famo import FAMO
 from ._gcond import Decision, GCond
 from ._gls import GLS
 from ._graddrop import GradDrop
+from ._gradvac import GradVac
 from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._krum import Krum
@@ -46,6 +47,7 @@ __all__ = [
     "Equal",
     "GCond",
     "GradDrop",
+    "GradVac",
     "GradientBalancer",
     "GramBalancer",
     "Krum",

@@ -19,7 +19,7 @@ class IMTLG(GramBalancer):
     ``g_k = |g_k| u_k`` these are weights ``x_k / |g_k|``, and dividing by their sum gives the paper's solution
     (U has the unit rows). Multiplying a loss by a constant changes the length, not the direction.
 
-    Source: Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021, equation 6, in the form that does not
+    Source: Liu et al., "Towards Impartial Multi-task Learning", ICLR 2021, the method IMTL-G in the form that does not
     single out the first task. Three things differ, all where the paper's formula fails:
 
     - It divides by the sum of the weights even where that is negative: then the step raises every loss at the same

@@ -18,6 +18,7 @@ from ._famo import FAMO
 from ._gcond import GCond
 from ._gls import GLS
 from ._graddrop import GradDrop
+from ._gradvac import GradVac
 from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._krum import Krum
@@ -39,6 +40,7 @@ _BALANCERS: dict[str, type[Balancer]] = {
     "gls": GLS,
     "gcond": GCond,
     "graddrop": GradDrop,
+    "gradvac": GradVac,
     "imtl_g": IMTLG,
     "imtl_l": IMTLL,
     "krum": Krum,
