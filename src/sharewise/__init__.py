@@ -33,7 +33,20 @@ _WHERE = {
     "load": "train",
     "SharewiseError": "errors",
 }
-_MODULES = ("tasks", "data", "sharing", "balance", "optim", "train", "audit", "study", "systems", "errors", "files")
+_MODULES = (
+    "tasks",
+    "data",
+    "sharing",
+    "balance",
+    "optim",
+    "train",
+    "merge",
+    "audit",
+    "study",
+    "systems",
+    "errors",
+    "files",
+)
 
 __all__ = [
     "Balance",
@@ -58,6 +71,7 @@ __all__ = [
     "fit",
     "fit_table",
     "load",
+    "merge",
     "multiclass",
     "multilabel",
     "optim",
@@ -77,6 +91,7 @@ if TYPE_CHECKING:
     from . import data as data
     from . import errors as errors
     from . import files as files
+    from . import merge as merge
     from . import optim as optim
     from . import sharing as sharing
     from . import study as study

@@ -34,6 +34,10 @@ class OptionError(SharewiseError):
     """An option or name is not known, or has a value outside its range."""
 
 
+class MergeError(SharewiseError):
+    """Checkpoints cannot be merged as asked; names the tensor, the model or the file."""
+
+
 class RunError(SharewiseError):
     """A folder of results cannot be written, read or continued."""
 

@@ -11,6 +11,7 @@ from ._advise import advise
 from ._demo import demo
 from ._fit import fit
 from ._ledger import ledger
+from ._merge import merge
 from ._predict import predict
 from ._reproduce import reproduce
 from ._study import study
@@ -41,5 +42,5 @@ def options(
     """Learn several tasks with one model, and know whether that was wise."""
 
 
-for command in (demo, study, fit, predict, advise, systems, reproduce, ledger):
+for command in (demo, study, fit, predict, advise, merge, systems, reproduce, ledger):
     app.command(command.__name__)(command)

@@ -1,0 +1,30 @@
+"""One model out of several, without training: plans, a streaming engine, one method a file, and a bill."""
+
+from ._engine import Engine, Job, Part
+from ._merge import merge, merge_states, open_plan
+from ._method import Block, Method, Parameter, Stack
+from ._plan import Plan, load_plan, make_plan
+from ._registry import available, method, register
+from ._sources import Source, StateSource, open_source
+
+__all__ = [
+    "Block",
+    "Engine",
+    "Job",
+    "Method",
+    "Parameter",
+    "Part",
+    "Plan",
+    "Source",
+    "Stack",
+    "StateSource",
+    "available",
+    "load_plan",
+    "make_plan",
+    "merge",
+    "merge_states",
+    "method",
+    "open_plan",
+    "open_source",
+    "register",
+]

@@ -1,0 +1,90 @@
+"""A folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import MergeError
+
+BILL = "merge.json"
+"""The bill; also what tells a merge's folder from any other."""
+_LOCK = ".lock"
+
+
+@contextmanager
+def new_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder beside ``out``, which takes the name ``out`` when the block ends well and goes when not.
+
+    A process that is killed leaves the folder ``.NAME.merging`` behind, which the next call for the same ``out``
+    clears away; a lock tells it from one that is still being written. Raises :class:`MergeError` where ``out`` exists
+    (unless ``overwrite``) or is being written by another process.
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100 (a link is replaced, not followed)
+    check_free(out, overwrite)
+    work = out.parent / f".{out.name}.merging"
+    work.mkdir(parents=True, exist_ok=True)
+    lock = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _hold(lock, out)
+        try:
+            _clear(work)
+            yield work
+            (work / _LOCK).unlink()
+            _put(work, out, overwrite)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+    finally:
+        os.close(lock)
+
+
+def check_free(out: Path, overwrite: bool = False) -> None:
+    """Raise :class:`MergeError` where something that is not an empty folder stands at ``out``.
+
+    With ``overwrite`` a former merge is no obstacle, anything else still is: no slip of the pen deletes a home folder.
+    """
+    if not out.exists() and not out.is_symlink():
+        return
+    if out.is_dir() and not out.is_symlink() and (not any(out.iterdir()) or (overwrite and (out / BILL).is_file())):
+        return
+    if overwrite:
+        raise MergeError(f'"{out}" is not the folder of a former merge (it has no {BILL}) and is not replaced')
+    raise MergeError(f'"{out}" exists already: choose another name, or replace a former merge with --overwrite')
+
+
+def _hold(lock: int, out: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise MergeError(f'another process is writing "{out}": wait for it, or choose another name') from None
+
+
+def _clear(work: Path) -> None:
+    """What a killed run left."""
+    for path in work.iterdir():
+        if path.name != _LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _put(work: Path, out: Path, overwrite: bool) -> None:
+    _sync_folder(work)
+    former = out.parent / f".{out.name}.former"
+    if overwrite and out.exists():
+        shutil.rmtree(former, ignore_errors=True)
+        out.rename(former)
+    work.rename(out)  # an empty folder of that name is replaced
+    _sync_folder(out.parent)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

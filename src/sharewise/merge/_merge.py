@@ -1,0 +1,212 @@
+"""The door: a plan in, a folder out, all of it or nothing."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import MergeError
+from ..files import write_json, write_text
+from ._carry import carry_over
+from ._engine import BLOCK, Engine, Job
+from ._folder import BILL, new_folder
+from ._layout import Layout, lay_out
+from ._method import Method
+from ._paths import locate
+from ._plan import Plan, Reference, load_plan, make_plan
+from ._registry import all_parameters, method
+from ._settings import check_names
+from ._sources import Source, StateSource, open_source
+from ._tensorfile import TensorInfo
+from ._writer import ShardWriter, StateWriter
+
+SHARD = 5_000_000_000
+"""Bytes of a shard."""
+_SLACK = 50_000_000
+"""Room left on the disk beyond what is written, bytes."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checked plan with its models open and its jobs laid out."""
+
+    plan: Plan
+    method: Method
+    models: Mapping[Reference, Source]
+    layout: Layout
+    warnings: list[str]
+
+    @property
+    def tensors(self) -> dict[str, TensorInfo]:
+        """The output's tensors, in the order they are written."""
+        return {job.name: job.info for job in self.layout.jobs}
+
+    @property
+    def bytes(self) -> int:
+        """The room the output's tensors take."""
+        return sum(job.info.bytes for job in self.layout.jobs)
+
+    @property
+    def origin(self) -> Source:
+        """The model whose config and tokenizer the output gets: the base, or the first."""
+        base = self.plan.base_model
+        return self.models[base if base is not None else self.plan.references()[0]]
+
+
+def open_plan(
+    plan: Plan | Mapping[str, Any] | Path | str, *, root: Path | str = ".", allow_outside: bool = False
+) -> Opened:
+    """Check a plan against its models, reading nothing but their headers.
+
+    Raises :class:`~sharewise.errors.MergeError` for everything that can be known to fail before it starts.
+    """
+    plan = _plan(plan)
+    how = method(plan.merge_method)
+    warnings = check_names(how, plan.all_parameters(), all_parameters())
+    with ExitStack() as closing:
+        models = {}
+        for reference in plan.references():
+            models[reference] = _open(reference, Path(root), allow_outside)
+            closing.callback(models[reference].close)
+        layout = lay_out(plan, how, models)
+        closing.pop_all()
+    return Opened(plan, how, models, layout, [*warnings, *layout.notes])
+
+
+def _plan(plan: Plan | Mapping[str, Any] | Path | str) -> Plan:
+    if isinstance(plan, Plan):
+        return plan
+    return make_plan(plan) if isinstance(plan, Mapping) else load_plan(plan)
+
+
+def _open(reference: Reference, root: Path, allow_outside: bool) -> Source:
+    return open_source(locate(reference.path, root, allow_outside), reference.path)
+
+
+def merge(
+    plan: Plan | Mapping[str, Any] | Path | str,
+    out: Path | str,
+    *,
+    root: Path | str = ".",
+    allow_outside: bool = False,
+    shard_bytes: int = SHARD,
+    threads: int | None = None,
+    block: int = BLOCK,
+    overwrite: bool = False,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> dict[str, Any]:
+    """Merge checkpoints as ``plan`` says into the folder ``out``, which appears whole or not at all.
+
+    Args:
+        plan: a :class:`Plan`, its content, or the path of a YAML file (mergekit's too).
+        out: a folder that does not exist yet.
+        root: the folder relative paths in the plan start from; they may not leave it unless ``allow_outside``.
+        shard_bytes: the most a file of weights holds.
+        threads: tensors worked on at once; by default the cores, at most four.
+        block: entries read at once; changes speed and memory, never the result.
+        overwrite: replace ``out`` if it is a former merge.
+        progress: called with bytes written, bytes in all and a tensor's name.
+
+    Raises :class:`~sharewise.errors.MergeError` for wrong input and too little room on the disk (before anything is
+    computed) or filled by others while merging, :class:`OSError` where the disk fails. Memory does not depend on the size of the models but for
+    methods that need whole tensors.
+    """
+    began = time.perf_counter()
+    opened = open_plan(plan, root=root, allow_outside=allow_outside)
+    out = Path(out)
+    with ExitStack() as closing:
+        for source in opened.models.values():
+            closing.callback(source.close)
+        _check_room(out, opened)
+        closing.enter_context(_full_disk(out))
+        with new_folder(out, overwrite=overwrite) as folder:
+            writer = ShardWriter(folder, opened.tensors, shard_bytes)
+            closing.callback(writer.close)
+            Engine(writer, threads=threads, block=block, progress=progress).run(opened.layout.jobs)
+            files = writer.finish()
+            files += carry_over(opened.origin.folder, opened.origin.config, folder, _changes(opened))
+            result = {"seconds": time.perf_counter() - began, "files": files, "warnings": opened.warnings}
+            write_text(folder / "merge.yaml", opened.plan.to_yaml())
+            write_json(folder / BILL, result)
+    return result
+
+
+@contextmanager
+def _full_disk(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise MergeError(f'the disk of "{out}" is full; nothing was left there: make room and start again') from error
+
+
+def _changes(opened: Opened) -> dict[str, Any]:
+    return {"layers": opened.layout.layers, "dtype": opened.plan.out_dtype or opened.plan.dtype}
+
+
+def _check_room(out: Path, opened: Opened) -> None:
+    place = out.absolute().parent
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < opened.bytes + _SLACK:
+        raise MergeError(
+            f'the merged model needs {opened.bytes / 1e9:.2f} GB, "{place}" has {free / 1e9:.2f} GB free: make room, '
+            "choose another disk, or set out_dtype: bfloat16"
+        )
+
+
+def merge_states(
+    name: str,
+    models: Mapping[str, Mapping[str, Tensor]],
+    base: Mapping[str, Tensor] | None = None,
+    *,
+    threads: int | None = None,
+    **parameters: Any,
+) -> dict[str, Tensor]:
+    """Merge state dicts in memory: ``merge_states("ties", {"a": a.state_dict(), "b": b.state_dict()}, base)``.
+
+    Args:
+        name: a method of :func:`available`.
+        models: state dicts by name.
+        base: the state dict all were fine-tuned from, for the methods that need it.
+        threads: tensors worked on at once.
+        parameters: the method's; one value, or for those each model has of its own also ``{model: value}``.
+
+    Returns new tensors in the models' dtypes. Raises :class:`~sharewise.errors.MergeError` as :func:`merge` does.
+    """
+    how = method(name)
+    own: dict[str, dict[str, Any]] = {m: {} for m in models}
+    shared: dict[str, Any] = {}
+    for key, value in parameters.items():
+        if isinstance(value, Mapping):
+            for model, one in value.items():
+                if model not in own:
+                    raise MergeError(f'"{key}" is given for "{model}", which is none of the models {", ".join(own)}')
+                own[model][key] = one
+        else:
+            shared[key] = value
+    content: dict[str, Any] = {
+        "merge_method": name,
+        "models": [{"model": {"path": m}, "parameters": own[m]} for m in models],
+        "parameters": shared,
+    }
+    sources = {Reference(path=m): StateSource(m, state) for m, state in models.items()}
+    if base is not None:
+        content["base_model"] = {"path": "base"}
+        sources[Reference(path="base")] = StateSource("base", base)
+    plan = make_plan(content)
+    check_names(how, plan.all_parameters(), all_parameters())
+    jobs: list[Job] = lay_out(plan, how, sources).jobs
+    writer = StateWriter({job.name: job.info for job in jobs})
+    Engine(writer, threads=threads).run(jobs)
+    return writer.state
