@@ -44,7 +44,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     family(tmp_path)
     with monkeypatch.context() as filled:
         filled.setattr(os, call, full)
-        with pytest.raises(MergeError, match="the disk of .* is full; nothing was left"):
+        with pytest.raises(MergeError, match=r"the disk of .* is full; nothing was left"):
             merge(PLAN, tmp_path / "out", root=tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b", "base"]
     merge(PLAN, tmp_path / "out", root=tmp_path)
