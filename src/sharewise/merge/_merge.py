@@ -116,6 +116,9 @@ def merge(
         progress: called with bytes written, bytes in all and a tensor's name.
 
     Raises :class:`~sharewise.errors.MergeError` for wrong input and for too little room on the disk (known before
+    anything is computed, unless others fill it meanwhile), :class:`OSError` where the disk fails. Memory does not
+    depend on the size of the models, but for methods that need whole tensors.
+    """
     began = time.perf_counter()
     opened = open_plan(plan, root=root, allow_outside=allow_outside)
     out = Path(out)
