@@ -7,8 +7,10 @@ from ._balance import Balance
 from ._balancer import Balancer, GradientBalancer, GramBalancer, LossBalancer
 from ._config import ConFIG
 from ._constant import Constant
+from ._db_mtl import DBMTL
 from ._dwa import DWA
 from ._equal import Equal
+from ._excess_mtl import ExcessMTL
 from ._famo import FAMO
 from ._gcond import Decision, GCond
 from ._gls import GLS
@@ -18,6 +20,7 @@ from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._krum import Krum
 from ._measure import measure
+from ._moco import MoCo
 from ._pcgrad import PCGrad
 from ._reducer import MeanReducer, Reducer
 from ._registry import available, create
@@ -30,6 +33,7 @@ from ._uncertainty import Uncertainty
 
 __all__ = [
     "AIM",
+    "DBMTL",
     "DWA",
     "FAMO",
     "GLS",
@@ -45,6 +49,7 @@ __all__ = [
     "Constant",
     "Decision",
     "Equal",
+    "ExcessMTL",
     "GCond",
     "GradDrop",
     "GradVac",
@@ -53,6 +58,7 @@ __all__ = [
     "Krum",
     "LossBalancer",
     "MeanReducer",
+    "MoCo",
     "PCGrad",
     "Reducer",
     "ScaleInvariant",

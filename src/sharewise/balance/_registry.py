@@ -12,8 +12,10 @@ from ._aligned_mtl import AlignedMTL
 from ._balancer import Balancer
 from ._config import ConFIG
 from ._constant import Constant
+from ._db_mtl import DBMTL
 from ._dwa import DWA
 from ._equal import Equal
+from ._excess_mtl import ExcessMTL
 from ._famo import FAMO
 from ._gcond import GCond
 from ._gls import GLS
@@ -22,6 +24,7 @@ from ._gradvac import GradVac
 from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._krum import Krum
+from ._moco import MoCo
 from ._pcgrad import PCGrad
 from ._rlw import RLW
 from ._scale_invariant import ScaleInvariant
@@ -34,8 +37,10 @@ _BALANCERS: dict[str, type[Balancer]] = {
     "aligned_mtl": AlignedMTL,
     "config": ConFIG,
     "constant": Constant,
+    "db_mtl": DBMTL,
     "dwa": DWA,
     "equal": Equal,
+    "excess_mtl": ExcessMTL,
     "famo": FAMO,
     "gls": GLS,
     "gcond": GCond,
@@ -44,6 +49,7 @@ _BALANCERS: dict[str, type[Balancer]] = {
     "imtl_g": IMTLG,
     "imtl_l": IMTLL,
     "krum": Krum,
+    "moco": MoCo,
     "pcgrad": PCGrad,
     "rlw": RLW,
     "scale_invariant": ScaleInvariant,

@@ -12,6 +12,15 @@ from ..errors import BalanceError
 from ._gram import CHUNK, gram_matrix, weighted_sum
 
 
+def finite(rows: Tensor) -> bool:
+    """Whether all entries are; waits for the device, makes no copy.
+
+    For methods that remember: with ``on_nonfinite="ignore"`` the overflow that a loss scaler waits for comes by here,
+    and must not enter what is remembered.
+    """
+    return bool(torch.stack(rows.aminmax()).isfinite().all())
+
+
 class RowState:
     """Matrices ``[tasks, n]``, a row a task, where ``n`` is known from the first gradient rows on.
 

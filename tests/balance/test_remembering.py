@@ -1,0 +1,82 @@
+"""What all methods that remember gradients keep: little memory, nothing broken, tasks by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+import sharewise as sw
+from helpers.matrices import rows
+from helpers.shared_net import batch, net
+from sharewise.balance import create
+from sharewise.balance._gram import CHUNK
+from sharewise.errors import BalanceError
+
+LONG = 2 * CHUNK + 5
+
+pytestmark = pytest.mark.parametrize("name", ["db_mtl", "excess_mtl", "moco"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_one_row_a_task_is_kept(name: str, dtype: torch.dtype) -> None:
+    balancer = create(name)
+    balancer.aggregate(rows(4, LONG).to(dtype))
+    first = balancer.row_state.tensors
+    balancer.aggregate(rows(4, LONG, seed=1).to(dtype))
+    for field, matrix in balancer.row_state.tensors.items():
+        assert matrix is first[field]  # in place
+        assert matrix.shape == (4, LONG)
+        assert matrix.dtype == torch.promote_types(dtype, torch.float32)
+    assert len(first) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_long_rows_of_little_precision_are_close_to_float64(name: str, dtype: torch.dtype) -> None:
+    low, exact = create(name), create(name)
+    for step in range(4):
+        names = ["abcd", "dbca", "bd", "abcd"][step]
+        matrix = rows(len(names), LONG, "conflict", spread=3, seed=step).to(dtype)
+        got = low.aggregate(matrix, names=names).double()
+        want = exact.aggregate(matrix.double(), names=names)
+        assert float((got - want).norm() / want.norm()) < (4e-3 if dtype == torch.bfloat16 else 1e-5)
+
+
+def test_resumed_with_tasks_in_other_orders_it_continues_bit_for_bit(name: str) -> None:
+    whole, first = create(name), create(name)
+    for step, names in enumerate(["abc", "cab", "b", "abcd", "dc", "abcd"]):
+        matrix = rows(len(names), LONG, seed=step).float()
+        if step in (2, 4):
+            saved = load(save(first.state_dict()))
+            first = create(name)
+            first.load_state_dict(saved)
+        assert torch.equal(whole.aggregate(matrix, names=names), first.aggregate(matrix, names=names))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_rows_that_are_not_finite_are_passed_on_and_not_remembered(name: str, bad: float) -> None:
+    balancer = create(name)
+    balancer.aggregate(rows(2, 9).float(), names="ab")
+    before = {key: value.clone() for key, value in balancer.state_dict().items()}
+    broken = rows(3, 9).float()
+    broken[1, 4] = bad
+    assert not bool(balancer.aggregate(broken, names="abc").isfinite().all())
+    after = balancer.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[key], after[key]) for key in after)
+
+
+def test_changed_parameters_are_refused(name: str) -> None:
+    model = net(3)
+    balancer = create(name)
+    sw.backward(model.losses(batch()), balancer, shared=model.trunk)
+    with pytest.raises(BalanceError, match=r"have 40 entries.*remembers rows of 94.*Build a new balancer"):
+        sw.backward(model.losses(batch()), balancer, shared=model.trunk[0])
+
+
+def test_gradients_that_ask_for_gradients_are_fine(name: str) -> None:
+    balancer = create(name)
+    for step in range(2):
+        out = balancer.aggregate(rows(3, 9, seed=step).requires_grad_())
+    assert not out.requires_grad
+    assert not any(t.requires_grad for t in balancer.state_dict().values())
