@@ -5,9 +5,11 @@ from ._aligned_mtl import AlignedMTL
 from ._backward import backward
 from ._balance import Balance
 from ._balancer import Balancer, GradientBalancer, GramBalancer, LossBalancer
+from ._cagrad import CAGrad
 from ._config import ConFIG
 from ._constant import Constant
 from ._db_mtl import DBMTL
+from ._dualproj import DualProj
 from ._dwa import DWA
 from ._equal import Equal
 from ._excess_mtl import ExcessMTL
@@ -20,6 +22,7 @@ from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._krum import Krum
 from ._measure import measure
+from ._mgda import MGDA
 from ._moco import MoCo
 from ._pcgrad import PCGrad
 from ._reducer import MeanReducer, Reducer
@@ -30,6 +33,7 @@ from ._stch import STCH
 from ._take import MODES
 from ._trimmed_mean import TrimmedMean
 from ._uncertainty import Uncertainty
+from ._upgrad import UPGrad
 
 __all__ = [
     "AIM",
@@ -39,15 +43,18 @@ __all__ = [
     "GLS",
     "IMTLG",
     "IMTLL",
+    "MGDA",
     "MODES",
     "RLW",
     "STCH",
     "AlignedMTL",
     "Balance",
     "Balancer",
+    "CAGrad",
     "ConFIG",
     "Constant",
     "Decision",
+    "DualProj",
     "Equal",
     "ExcessMTL",
     "GCond",
@@ -63,6 +70,7 @@ __all__ = [
     "Reducer",
     "ScaleInvariant",
     "TrimmedMean",
+    "UPGrad",
     "Uncertainty",
     "available",
     "backward",

@@ -10,9 +10,11 @@ from ..errors import OptionError, nearest
 from ._aim import AIM
 from ._aligned_mtl import AlignedMTL
 from ._balancer import Balancer
+from ._cagrad import CAGrad
 from ._config import ConFIG
 from ._constant import Constant
 from ._db_mtl import DBMTL
+from ._dualproj import DualProj
 from ._dwa import DWA
 from ._equal import Equal
 from ._excess_mtl import ExcessMTL
@@ -24,6 +26,7 @@ from ._gradvac import GradVac
 from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._krum import Krum
+from ._mgda import MGDA
 from ._moco import MoCo
 from ._pcgrad import PCGrad
 from ._rlw import RLW
@@ -31,13 +34,16 @@ from ._scale_invariant import ScaleInvariant
 from ._stch import STCH
 from ._trimmed_mean import TrimmedMean
 from ._uncertainty import Uncertainty
+from ._upgrad import UPGrad
 
 _BALANCERS: dict[str, type[Balancer]] = {
     "aim": AIM,
     "aligned_mtl": AlignedMTL,
+    "cagrad": CAGrad,
     "config": ConFIG,
     "constant": Constant,
     "db_mtl": DBMTL,
+    "dualproj": DualProj,
     "dwa": DWA,
     "equal": Equal,
     "excess_mtl": ExcessMTL,
@@ -50,12 +56,14 @@ _BALANCERS: dict[str, type[Balancer]] = {
     "imtl_l": IMTLL,
     "krum": Krum,
     "moco": MoCo,
+    "mgda": MGDA,
     "pcgrad": PCGrad,
     "rlw": RLW,
     "scale_invariant": ScaleInvariant,
     "stch": STCH,
     "trimmed_mean": TrimmedMean,
     "uncertainty": Uncertainty,
+    "upgrad": UPGrad,
 }
 
 

@@ -1,0 +1,108 @@
+"""CAGrad: hand-calculated values, the ball, optimality by duality, and its limits in c."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from helpers.matrices import SHAPES, matrices, rows
+from sharewise.balance import CAGrad, create
+from sharewise.balance._gram import gram_matrix
+from sharewise.errors import OptionError
+
+
+def test_one_row_improves_least_by_hand() -> None:
+    # g0 = (0, 1); within 1/2 of it <g1, d> = x is largest at d = (1/2, 1) = g0 + g1 / 2, where <g2, d> = 3/2
+    matrix = torch.tensor([[1.0, 0.0], [-1.0, 2.0]])
+    balancer = CAGrad(c=0.5, rescale=0)
+    assert balancer.weights(gram_matrix([matrix])).tolist() == pytest.approx([1.0, 0.5], rel=1e-9)
+    assert balancer.aggregate(matrix).tolist() == pytest.approx([0.5, 1.0])
+
+
+def test_two_rows_improve_alike_by_hand() -> None:
+    # g0 = (0, 1/2), radius 1/2; both improve by x where y = 2 x, and x^2 + (2 x - 1/2)^2 = 1/4 gives x = 2/5.
+    # d - g0 = (0.4, 0.3) = 0.7 g1 + 0.3 g2.
+    matrix = torch.tensor([[1.0, 0.0], [-1.0, 1.0]])
+    balancer = CAGrad(c=1.0, rescale=0)
+    assert balancer.weights(gram_matrix([matrix])).tolist() == pytest.approx([1.2, 0.8], rel=1e-9)
+    assert balancer.aggregate(matrix).tolist() == pytest.approx([0.4, 0.8])
+
+
+def test_rescaling() -> None:
+    gram = gram_matrix([rows(4, 20, "conflict")])
+    plain = CAGrad(c=0.5, rescale=0).weights(gram)
+    assert torch.allclose(CAGrad(c=0.5).weights(gram), plain / 1.25)
+    assert torch.allclose(CAGrad(c=0.5, rescale=2).weights(gram), plain / 1.5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_c_of_zero_is_the_mean(shape: str) -> None:
+    assert CAGrad(c=0.0).weights(gram_matrix([rows(5, 20, shape, spread=6)])).tolist() == [0.2] * 5
+
+
+@pytest.mark.parametrize("shape", ["gaussian", "conflict"])
+@pytest.mark.parametrize("m", [2, 10, 40])
+def test_large_c_is_the_direction_of_mgda(m: int, shape: str) -> None:
+    matrix = rows(m, 200, shape, spread=1)
+    one = CAGrad(c=1e6).aggregate(matrix)
+    other = create("mgda").aggregate(matrix)
+    assert float(torch.cosine_similarity(one, other, dim=0)) == pytest.approx(1, abs=1e-9)
+
+
+def check(matrix: Tensor, c: float) -> None:
+    """In the ball, and as good as the dual bound: no d in it improves every task by more."""
+    wide = matrix.double()
+    norms = wide.norm(dim=1)
+    weights = CAGrad(c=c, rescale=0).weights(gram_matrix([matrix]))
+    mean = wide.mean(0)
+    radius = c * mean.norm()
+    direction = weights @ wide
+    rounding = 1e-11 * (weights * norms).sum()
+    assert float((direction - mean).norm()) <= float(radius * (1 + 1e-9) + rounding)
+    # For any w on the simplex, min_k <g_k, d> <= <g_w, g_0> + radius |g_w|: the two must meet for some w. It is the
+    # one found, unless the ball allows more than is of use: at Pareto-stationary points, as with a zero row.
+    added = weights - 1 / len(wide)
+    assert float(added.min()) >= -1e-15
+    shares = [create("mgda").weights(gram_matrix([matrix]))]
+    if float(added.sum()) > 0:
+        shares.append(added / added.sum())
+    combined = torch.stack(shares) @ wide
+    bound = (combined @ mean + radius * combined.norm(dim=1)).min()
+    missing = float(bound - (wide @ direction).min())
+    assert missing <= float((1e-9 * direction.norm() + rounding) * norms.max() + 1.01e-5 * radius * norms.min())
+
+
+@settings(max_examples=100, deadline=None)
+@given(matrix=matrices(), c=st.sampled_from([0.1, 0.5, 0.9, 3.0]))
+def test_ball_and_optimality(matrix: Tensor, c: float) -> None:
+    check(matrix, c)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_hundred_tasks(shape: str) -> None:
+    check(rows(100, 150, shape, spread=6), 0.5)
+
+
+def test_the_worst_of_very_different_rows_improves() -> None:
+    # The short row conflicts with the mean, which is nearly the long one; within the ball it can still be helped.
+    matrix = torch.tensor([[1e6, 0.0], [-0.6, 0.8]], dtype=torch.float64)
+    direction = CAGrad(c=0.9, rescale=0).aggregate(matrix)
+    assert float(matrix[1] @ direction) > 0
+    assert float(matrix[0] @ direction) > 0
+
+
+def test_a_zero_row_limits_the_worst_improvement_to_zero() -> None:
+    # Of the directions in the ball that make no task worse, the nearest to the mean: its projection on the cone.
+    matrix = torch.tensor([[1.0, 0.0], [-3.0, 1.0], [0.0, 0.0]])
+    gram = gram_matrix([matrix])
+    want = create("dualproj").weights(gram)
+    assert torch.allclose(CAGrad(c=1.0, rescale=0).weights(gram), want, atol=1e-9)
+
+
+@pytest.mark.parametrize(("option", "value"), [("c", -0.1), ("c", float("nan")), ("c", float("inf")), ("rescale", 3)])
+def test_options_outside_their_range(option: str, value: float) -> None:
+    with pytest.raises(OptionError, match=f"{option} must be 0"):
+        create("cagrad", **{option: value})
