@@ -13,6 +13,7 @@ from ._dualproj import DualProj
 from ._dwa import DWA
 from ._equal import Equal
 from ._excess_mtl import ExcessMTL
+from ._fairgrad import FairGrad
 from ._famo import FAMO
 from ._gcond import Decision, GCond
 from ._gls import GLS
@@ -24,6 +25,7 @@ from ._krum import Krum
 from ._measure import measure
 from ._mgda import MGDA
 from ._moco import MoCo
+from ._nashmtl import NashMTL
 from ._pcgrad import PCGrad
 from ._reducer import MeanReducer, Reducer
 from ._registry import available, create
@@ -57,6 +59,7 @@ __all__ = [
     "DualProj",
     "Equal",
     "ExcessMTL",
+    "FairGrad",
     "GCond",
     "GradDrop",
     "GradVac",
@@ -66,6 +69,7 @@ __all__ = [
     "LossBalancer",
     "MeanReducer",
     "MoCo",
+    "NashMTL",
     "PCGrad",
     "Reducer",
     "ScaleInvariant",

@@ -18,6 +18,7 @@ from ._dualproj import DualProj
 from ._dwa import DWA
 from ._equal import Equal
 from ._excess_mtl import ExcessMTL
+from ._fairgrad import FairGrad
 from ._famo import FAMO
 from ._gcond import GCond
 from ._gls import GLS
@@ -28,6 +29,7 @@ from ._imtl_l import IMTLL
 from ._krum import Krum
 from ._mgda import MGDA
 from ._moco import MoCo
+from ._nashmtl import NashMTL
 from ._pcgrad import PCGrad
 from ._rlw import RLW
 from ._scale_invariant import ScaleInvariant
@@ -47,6 +49,7 @@ _BALANCERS: dict[str, type[Balancer]] = {
     "dwa": DWA,
     "equal": Equal,
     "excess_mtl": ExcessMTL,
+    "fairgrad": FairGrad,
     "famo": FAMO,
     "gls": GLS,
     "gcond": GCond,
@@ -57,6 +60,7 @@ _BALANCERS: dict[str, type[Balancer]] = {
     "krum": Krum,
     "moco": MoCo,
     "mgda": MGDA,
+    "nashmtl": NashMTL,
     "pcgrad": PCGrad,
     "rlw": RLW,
     "scale_invariant": ScaleInvariant,
