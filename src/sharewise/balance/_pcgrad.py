@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ._balancer import GramBalancer
+from ._cosines import split
 
 
 class PCGrad(GramBalancer):
@@ -37,11 +38,9 @@ class PCGrad(GramBalancer):
         count = len(gram)
         self.check_names(count, names)
         order = torch.rand(count, count, generator=self.generator).argsort(dim=1).to(gram.device)
-        norms = gram.diagonal().double().sqrt()
-        inverse = torch.where(norms > 0, 1 / norms, 0.0)
-        cosines = gram.double() * inverse * inverse[:, None]
-        coefficients = project(cosines, order)
-        return (coefficients * norms[:, None]).sum(0) * inverse + (norms == 0)
+        cosines, norms = split(gram)
+        combined = norms @ project(cosines, order)
+        return torch.where(norms > 0, combined / norms, 1.0)
 
 
 def project(cosines: Tensor, order: Tensor) -> Tensor:
