@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import OptionError
 from . import _options as o
+
+if TYPE_CHECKING:
+    from ..merge import Forecast
 
 
 def merge(
@@ -18,6 +23,9 @@ def merge(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Tensors worked on at once.", show_default="the cores, at most 4")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say what it will take, write nothing.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is a former merge.")] = False,
     allow_outside: Annotated[
         bool, typer.Option("--allow-outside", help="Let relative paths of the plan leave the root folder.")
@@ -26,33 +34,60 @@ def merge(
 ) -> None:
     """Merge checkpoints as a plan says into one, with a bill of what it cost each of them.
 
-    Example: `sharewise merge plan.yaml merged`
+    Example: `sharewise merge plan.yaml merged --dry-run`
     """
     from ..merge import merge as run
+    from ..merge import open_plan
+    from ._progress import bar
 
-    result = run(
-        plan,
-        out,
-        root=root,
-        allow_outside=allow_outside,
-        shard_bytes=size(shard_size),
-        threads=threads,
-        overwrite=overwrite,
-    )
-    if json:
-        o.print_json(result)
+    size = bytes_of(shard_size)
+    if dry_run:
+        from ..merge import forecast
+
+        _foretell(forecast(open_plan(plan, root=root, allow_outside=allow_outside), threads=threads), json)
         return
-    print(f"{out}   ({result['seconds']:.1f} s)")
+    with bar() as progress:
+        bill = run(
+            plan,
+            out,
+            root=root,
+            allow_outside=allow_outside,
+            shard_bytes=size,
+            threads=threads,
+            overwrite=overwrite,
+            progress=lambda done, total, name: progress(done // 1_000_000, total // 1_000_000, name),
+        )
+    if json:
+        o.print_json(bill)
+    else:
+        _report(bill, out)
 
 
-def size(text: str) -> int:
-    """``"500MB"`` -> 500,000,000; powers of ten, and of two with an i (``GiB``)."""
-    import re
+def _foretell(found: Forecast, json: bool) -> None:
+    if json:
+        o.print_json(found.to_dict())
+        return
+    for warning in found.warnings:
+        print(f"! {warning}")
+    print(f"{found.tensors:,} tensors")
+    print(f"disk    {found.written_bytes / 1e9:.2f} GB to write, {found.read_bytes / 1e9:.2f} GB to read")
+    print(f"memory  {found.memory_bytes / 1e6:.0f} MB over the interpreter")
+    print(f"time    {found.seconds:.0f} s to read and compute (from a sample), besides writing")
 
-    from ..errors import OptionError
 
+def _report(bill: dict[str, Any], out: Path) -> None:
+    for warning in bill["warnings"]:
+        print(f"! {warning}")
+    print(f"{out}   ({bill['seconds']:.1f} s)")
+
+
+def bytes_of(text: str) -> int:
+    """``"500MB"`` -> 500,000,000; powers of ten, and of two with an i (``GiB``).
+
+    Raises :class:`OptionError` for what is no size.
+    """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]?)(i?)B?\s*", text)
     if not found:
         raise OptionError(f'"{text}" is no size: write for instance 500MB or 5GB')
-    power = "kMGT".find(found[2].replace("K", "k")) + 1 if found[2] else 0
+    power = "kMGT".index(found[2].replace("K", "k")) + 1 if found[2] else 0
     return max(1, int(float(found[1]) * (1024 if found[3] else 1000) ** power))

@@ -1,6 +1,7 @@
 """One model out of several, without training: plans, a streaming engine, one method a file, and a bill."""
 
 from ._engine import Engine, Job, Part
+from ._forecast import Forecast, forecast
 from ._merge import merge, merge_states, open_plan
 from ._method import Block, Method, Parameter, Stack
 from ._plan import Plan, load_plan, make_plan
@@ -10,6 +11,7 @@ from ._sources import Source, StateSource, open_source
 __all__ = [
     "Block",
     "Engine",
+    "Forecast",
     "Job",
     "Method",
     "Parameter",
@@ -19,6 +21,7 @@ __all__ = [
     "Stack",
     "StateSource",
     "available",
+    "forecast",
     "load_plan",
     "make_plan",
     "merge",
