@@ -172,12 +172,9 @@ def test_bfloat16_model() -> None:
     assert torch.allclose(balance.cosines, other.cosines, atol=0.05)
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in available() if n not in ("db_mtl", "scale_invariant", "stch")]
-)  # weight 1 / L
-# The weight of a single task is not 1 with these: it is 1 / L in the first two, set by the gradient's length or by the
-# ball around it in the others.
-SCALING = ("scale_invariant", "stch", "cagrad", "fairgrad", "nashmtl")
+# The weight of a single task is not 1 with these: it is 1 / L in the first three, set by the gradient's length or by
+# the ball around it in the others.
+SCALING = ("db_mtl", "scale_invariant", "stch", "cagrad", "fairgrad", "nashmtl")
 
 
 @pytest.mark.parametrize("name", [n for n in available() if n not in SCALING])
