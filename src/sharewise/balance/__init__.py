@@ -27,6 +27,7 @@ from ._mgda import MGDA
 from ._moco import MoCo
 from ._nashmtl import NashMTL
 from ._pcgrad import PCGrad
+from ._recorder import Recorder
 from ._reducer import MeanReducer, Reducer
 from ._registry import available, create
 from ._rlw import RLW
@@ -71,6 +72,7 @@ __all__ = [
     "MoCo",
     "NashMTL",
     "PCGrad",
+    "Recorder",
     "Reducer",
     "ScaleInvariant",
     "TrimmedMean",

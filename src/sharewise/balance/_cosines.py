@@ -11,14 +11,14 @@ _RIDGES = (1e-12, 1e-10, 1e-8, 1e-6, 1e-4)
 
 
 def split(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines ``[m, m]`` and row norms ``[m]`` of a Gram matrix ``[m, m]``, both in float64.
+    """Cosines ``[..., m, m]`` and row norms ``[..., m]`` of Gram matrices ``[..., m, m]``, both in float64.
 
-    ``gram = norms[:, None] * cosines * norms``: the cosines keep all digits, however far apart the norms are. A zero
-    row has cosine 0 with every row.
+    ``gram = norms[..., None] * cosines * norms[..., None, :]``: the cosines keep all digits, however far apart the
+    norms are. A zero row has cosine 0 with every row.
     """
-    norms = gram.diagonal().double().sqrt()
+    norms = gram.diagonal(dim1=-2, dim2=-1).double().sqrt()
     inverse = torch.where(norms > 0, 1 / norms, 0.0)
-    return gram.double() * inverse * inverse[:, None], norms
+    return gram.double() * inverse[..., None, :] * inverse[..., None], norms
 
 
 def positive_definite(cosines: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ class PCGrad(GramBalancer):
     Every ``v`` is a combination of rows, so all is computed on m coefficients per task and the Gram matrix: exact,
     with no pass over the n columns. All tasks are projected at once, m steps of O(m^2) each; cosines instead of
     inner products make it safe for rows of any norm. A zero row is neither changed nor projected on.
+    ``notes["projected"]`` is bool ``[m, m]``: task i's gradient lost its part along task j's.
 
     Source: Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1.
 
@@ -39,7 +40,11 @@ class PCGrad(GramBalancer):
         self.check_names(count, names)
         order = torch.rand(count, count, generator=self.generator).argsort(dim=1).to(gram.device)
         cosines, norms = split(gram)
-        combined = norms @ project(cosines, order)
+        coefficients = project(cosines, order)
+        # Off the diagonal a coefficient is what was taken away along that row: every row is met once.
+        every = torch.arange(count, device=gram.device)
+        self.notes = {"projected": (coefficients > 0) & (every != every[:, None])}
+        combined = norms @ coefficients
         return torch.where(norms > 0, combined / norms, 1.0)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..balance import Balancer, create
+from ..balance import Balancer, Recorder, create
 from ..data import Splits
 from ..errors import OptionError
 from ..sharing import check_model
@@ -47,7 +47,7 @@ def fit(
     out: Path | str | None = None,
     checkpoint_seconds: float = 30.0,
     logs: Sequence[str] = (),
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Callback | Recorder] = (),
     progress: bool = True,
 ) -> Fitted:
     """Train ``model`` on ``data`` with mini-batches, stop early, and keep the best weights.
@@ -73,7 +73,7 @@ def fit(
             there; on the CPU the outcome is the same bit for bit. A finished run is only loaded.
         checkpoint_seconds: least time between checkpoints (0: after every step).
         logs: any of ``csv``, ``tensorboard``; written to ``out``.
-        callbacks: see :class:`sharewise.train.Callback`.
+        callbacks: see :class:`sharewise.train.Callback`; a :class:`sharewise.balance.Recorder` is one.
         progress: show a bar if standard error is a terminal.
 
     Raises:

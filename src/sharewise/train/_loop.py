@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..balance import Balancer, MeanReducer, backward
+from ..balance import Balancer, MeanReducer, Recorder, backward
 from ..data import Batch, Splits
 from ..errors import RunError
 from ..tasks import Task
@@ -65,7 +65,7 @@ class Loop:
     fabric: Any
     settings: Settings
     stopping: EarlyStopping
-    callbacks: Sequence[Callback]
+    callbacks: Sequence[Callback | Recorder]
     out: Path | None
     epoch: int = 0
     batch: int = 0
