@@ -7,6 +7,7 @@ heavy (torch, polars, scikit-learn, the system's own network) is imported inside
 from __future__ import annotations
 
 WHERE: dict[str, str] = {
+    "aim": "molecules.aim",
     "crop-hybrid": "crops.crop_hybrid",
     "ras": "representation.ras",
 }
