@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from ..errors import OptionError
 from ._aim_guidance import Guidance
-from ._aim_policy import adam_step, annealed, combination, cosines_of, policy_loss, projection_weights
+from ._aim_policy import adam_step, annealed, combination, policy_loss, projection_weights
 from ._balancer import GramBalancer
 from ._checks import check_option
+from ._cosines import split
 from ._reducer import Reducer
 
 
@@ -89,7 +90,7 @@ class AIM(GramBalancer):
         ``notes``: ``projection``, the shares ``w`` ``[m, m]``; ``projected``, where they exceed a half.
         """
         known = self.check_names(len(gram), names)
-        cosines, norms = cosines_of(gram.double())
+        cosines, norms = split(gram)
         share = projection_weights(cosines, self._state(known).to(gram.device)[..., 0], self.sharpness)
         self.notes = {"projected": share > 0.5, "projection": share}
         return combination(cosines, norms, share)

@@ -8,13 +8,7 @@ import torch
 from torch import Tensor
 
 from ._aim_guidance import Guidance
-
-
-def cosines_of(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosines ``[m, m]`` of the rows (0 with a zero row) and norms ``[m]``, from their Gram matrix."""
-    norms = gram.diagonal().sqrt()
-    inverse = torch.where(norms > 0, 1 / norms, 0.0)
-    return gram * inverse * inverse[:, None], norms
+from ._cosines import split
 
 
 def projection_weights(cosines: Tensor, tau: Tensor, sharpness: float) -> Tensor:
@@ -50,7 +44,7 @@ def policy_loss(
 
     ``weights`` are those of the three in this order. Cost O(m^2), whatever the number of parameters.
     """
-    cosines, norms = cosines_of(found.gram)
+    cosines, norms = split(found.gram)
     a = combination(cosines, norms, projection_weights(cosines, tau, sharpness))
     products = found.gram @ a  # <g_int, g_i>
     squared = a @ products
@@ -60,7 +54,7 @@ def policy_loss(
     magnitude = (length / most - 1).square() if relative else (length - most).square()
     alpha = found.losses / found.losses.sum()
     if found.stepped is not found.gram:
-        cosines, norms = cosines_of(found.stepped)
+        cosines, norms = split(found.stepped)
         a = combination(cosines, norms, projection_weights(cosines, tau, sharpness))
     parts = {
         "guide": found.losses.sum() - look_ahead * (found.pull @ a),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 WHERE: dict[str, str] = {
     "aim": "molecules.aim",
+    "aim-moleculenet": "molecules.aim_moleculenet",
     "crop-hybrid": "crops.crop_hybrid",
     "ras": "representation.ras",
 }

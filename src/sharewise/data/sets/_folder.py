@@ -18,7 +18,8 @@ _UCI = "CC BY 4.0 (UCI)"
 _MULAN = "research use with citation (Mulan; Spyromitros-Xioufis et al. 2016)"
 
 
-def _file(path: str) -> pl.DataFrame:
+def read_from_folder(path: str) -> pl.DataFrame:
+    """The table at ``path`` in the folder of :data:`VARIABLE`; raises :class:`DataError` where it is not there."""
     folder = os.environ.get(VARIABLE)
     if not folder:
         raise DataError(f'this data set is "{path}" in a folder of yours: set {VARIABLE} to that folder')
@@ -30,7 +31,7 @@ def _file(path: str) -> pl.DataFrame:
 
 def _plain(path: str, **rename: str) -> pl.DataFrame:
     """The table with ``x_`` and ``y_`` taken off its column names, then renamed."""
-    frame = _file(path).drop("split", strict=False)
+    frame = read_from_folder(path).drop("split", strict=False)
     short = {c: c[2:] for c in frame.columns if c[:2] in ("x_", "y_")}
     return frame.rename(short).rename(rename)
 
@@ -40,18 +41,18 @@ def _winequality() -> pl.DataFrame:
 
 
 def _adult() -> pl.DataFrame:
-    frame = _file("fairness/adult.csv.gz").drop("split")
+    frame = read_from_folder("fairness/adult.csv.gz").drop("split")
     return frame.with_columns((pl.col("marital_status") == "Never-married").alias("never_married"))
 
 
 def _flags() -> pl.DataFrame:
-    frame = _file("multilabel/flags.csv.gz").drop("split")
+    frame = read_from_folder("multilabel/flags.csv.gz").drop("split")
     short = {c: c.split("_", 1)[1] for c in frame.columns}
     return frame.rename(short).with_columns(pl.col(t) == 1 for t in _COLOURS)
 
 
 def _birds() -> pl.DataFrame:
-    frame = _file("multilabel/birds.csv.gz").drop("split")
+    frame = read_from_folder("multilabel/birds.csv.gz").drop("split")
     rest = [c for c in frame.columns if c.startswith("y_") and c[2:] not in _BIRDS]
     frame = frame.drop(rest).rename({f"y_{b}": b for b in _BIRDS})
     return frame.with_columns(pl.col(b) == 1 for b in _BIRDS)
@@ -59,7 +60,7 @@ def _birds() -> pl.DataFrame:
 
 def _beijing() -> pl.DataFrame:
     """One row an hour: what was measured a day before, and what is measured now."""
-    frame = _file("timeseries/beijing_pm25.csv.gz")
+    frame = read_from_folder("timeseries/beijing_pm25.csv.gz")
     measured = ["pm2.5", "DEWP", "TEMP", "PRES", "Iws", "Is", "Ir", "cbwd"]
     moment = pl.datetime("year", "month", "day", "hour").alias("moment")
     before = [pl.col(c).shift(24).alias(f"{c}_day_before") for c in measured]

@@ -24,7 +24,6 @@ METHODS: dict[str, dict[str, Any]] = {
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "aim-no-progress": ("aim-matrix", {"options": {"progress_weight": 0.0}}),
     "aim-no-magnitude": ("aim-matrix", {"options": {"magnitude_weight": 0.0}}),
-    "aim-no-guide": ("aim-matrix", {"options": {"guide_weight": 0.0}}),
     "aim-frozen": ("aim-matrix", {"options": {"lr": 0.0}}),
     "aim-cross": ("aim-matrix", {"cross": True}),
     "linear-primary": ("linear", {"primary": True}),
@@ -81,11 +80,16 @@ def parts_for(arm: str, table: PropertyTable) -> Parts:
 
 
 def errors(model: PropertyModel, test: PropertyTable) -> np.ndarray:
-    """Absolute error of each property in its units, or one minus the area under the ROC curve, ``[T]``."""
+    """Absolute error of each property in its units, or one minus the area under the ROC curve, ``[T]``; NaN where the
+    test labels are all yes or all no."""
     scores = model.score(test)
     return np.array([s["mae"] if "mae" in s else 1 - s["auroc"] for s in (scores[name] for name in test.names)])
 
 
 def delta_m(found: np.ndarray, alone: np.ndarray) -> float:
-    """Mean change of the errors against separate networks, in percent: lower is better, below 0 sharing pays."""
-    return float(100 * np.mean(found / alone - 1))
+    """Mean change of the errors against separate networks, in percent: lower is better, below 0 sharing pays.
+
+    Properties whose error is not defined for the separate networks are left out.
+    """
+    defined = ~np.isnan(alone)
+    return float(100 * np.mean(found[defined] / alone[defined] - 1))

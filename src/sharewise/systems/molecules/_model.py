@@ -171,4 +171,4 @@ class PropertyModel:
         return ((features - self._loc) / self._scale).clip(-_FARTHEST, _FARTHEST)
 
     def _scaled(self, table: PropertyTable) -> PropertyTable:
-        return PropertyTable(self._cut(table.features), table.targets)
+        return replace(table, features=self._cut(table.features))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,14 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class PropertyTable:
-    """``features`` float32 ``[n, d]`` and ``targets``: property -> float32 ``[n]``, NaN where it was not measured."""
+    """``features`` float32 ``[n, d]`` and ``targets``: property -> float32 ``[n]``, NaN where it was not measured.
+
+    ``yes_no`` names the properties whose labels are 0 and 1 only.
+    """
 
     features: Array
     targets: dict[str, Array]
+    yes_no: frozenset[str]
 
     @classmethod
     def of(cls, features: npt.ArrayLike, targets: Mapping[str, npt.ArrayLike] | None = None) -> PropertyTable:
@@ -40,7 +44,7 @@ class PropertyTable:
             if len(np.unique(y[~np.isnan(y)])) < 2:
                 raise DataError(f'property "{name}" has fewer than two different labels: nothing can be learned')
             found[name] = y
-        return cls(x, found)
+        return cls(x, found, frozenset(name for name, y in found.items() if set(np.unique(y[~np.isnan(y)])) == {0, 1}))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -52,9 +56,9 @@ class PropertyTable:
 
     def select(self, rows: npt.NDArray[Any] | Sequence[int] | slice) -> PropertyTable:
         """Some of the molecules."""
-        return PropertyTable(self.features[rows], {name: y[rows] for name, y in self.targets.items()})
+        return replace(self, features=self.features[rows], targets={name: y[rows] for name, y in self.targets.items()})
 
     def only(self, names: Sequence[str]) -> PropertyTable:
         """Some of the properties, with the molecules that have a label of at least one of them."""
         known = np.any([~np.isnan(self.targets[name]) for name in names], axis=0)
-        return PropertyTable(self.features, {name: self.targets[name] for name in names}).select(known)
+        return replace(self, targets={name: self.targets[name] for name in names}).select(known)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ... import balance
 from ...balance import AIM, Balancer
-from ...errors import OptionError
+from ...errors import DataError, OptionError
 from ...sharing import HardSharing
 from ...tasks import Task, binary, regression
 from ._policy import PolicyHistory
@@ -69,16 +69,16 @@ class Trained:
 
 
 def tasks_of(table: PropertyTable) -> tuple[Task, ...]:
-    """A task a property: yes-or-no where labels are 0 and 1 only, else regression on the absolute error of
-    standardised labels."""
-    made = []
+    """A task a property: yes or no, or regression on the absolute error of labels standardised by this table."""
+    made: list[Task] = []
     for name, values in table.targets.items():
         known = values[~np.isnan(values)].astype(float)
-        if np.isin(known, (0, 1)).all():
+        if not len(known):
+            raise DataError(f'property "{name}" has no label among the molecules to learn from: leave it out')
+        if name in table.yes_no:
             made.append(binary(name))
         else:
-            scale = float(known.std()) if len(known) > 1 else 0.0
-            made.append(regression(name, loss="absolute", loc=float(known.mean()), scale=scale if scale > 0 else 1.0))
+            made.append(regression(name, loss="absolute", loc=float(known.mean()), scale=float(known.std()) or 1.0))
     return tuple(made)
 
 
