@@ -29,14 +29,14 @@ class PropertyTable:
     def of(cls, features: npt.ArrayLike, targets: Mapping[str, npt.ArrayLike] | None = None) -> PropertyTable:
         """Checked copies. Raises :class:`DataError`, naming the property, for shapes that do not fit, features
         that are not finite, infinite labels, and a property with fewer than two different labels."""
-        x = np.asarray(features, np.float32)
+        x = np.array(features, np.float32)
         if x.ndim != 2 or not x.size:
             raise DataError(f"features have shape {list(x.shape)}, expected [molecules, columns]")
         if not np.isfinite(x).all():
             raise DataError("features hold NaN or infinity: fill or drop these columns")
         found = {}
         for name, values in (targets or {}).items():
-            y = np.asarray(values, np.float32)
+            y = np.array(values, np.float32)
             if y.shape != x.shape[:1]:
                 raise DataError(f'property "{name}" has shape {list(y.shape)} for {len(x)} molecules')
             if np.isinf(y).any():
