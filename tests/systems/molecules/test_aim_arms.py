@@ -15,7 +15,7 @@ from sharewise.errors import DataError, OptionError
 from sharewise.systems import get, reproduce
 from sharewise.systems.molecules import _aim_arms as simulated
 from sharewise.systems.molecules import _moleculenet_arms as real
-from sharewise.systems.molecules._compare import METHODS, VARIANTS, delta_m, parts_for
+from sharewise.systems.molecules._compare import METHODS, TUNED, VARIANTS, delta_m, parts_for
 from sharewise.systems.molecules._moleculenet import SETS, joined, read_molecules
 from sharewise.systems.molecules._simulator import simulate
 from sharewise.systems.molecules._tuning import trials
@@ -54,9 +54,9 @@ def test_claims_are_those_of_the_sheet() -> None:
 
 def test_all_methods_have_one_budget_and_as_many_trials() -> None:
     assert len({len(list(trials(method))) for method in METHODS}) == 1
+    assert set(TUNED) == set(METHODS)
     assert len({tuple(s["lr"] for s in trials(method)) for method in METHODS}) == 1
     for sizes in (simulated.DEFAULT.scarce, simulated.DEFAULT.ample, real.DEFAULT.budget):
-        assert set(sizes.tuned) == set(METHODS)
         made = [sizes.model(arm, 0).settings for arm in (*METHODS, *VARIANTS)]
         assert len({(s.epochs, s.batch, s.encoder, s.head, s.plateau, s.patience, s.weight_decay) for s in made}) == 1
 

@@ -13,8 +13,6 @@ from ._model import PropertyModel
 from ._policy import PolicyHistory
 from ._simulator import Simulation, simulate
 
-TUNED_SCARCE: dict[str, dict[str, object]] = {}
-TUNED_AMPLE: dict[str, dict[str, object]] = {}
 WITH_MANY = ("stl", "linear", "pcgrad", "aim-matrix")
 """Arms that are also run with many molecules."""
 
@@ -32,18 +30,18 @@ class Sizes:
 
 DEFAULT = Sizes(
     300, 10_000, 2000,
-    Budget((64, 4), (16,), epochs=40, batch=32, plateau=6, patience=12, tuned=TUNED_SCARCE),
-    Budget((64, 4), (16,), epochs=12, batch=250, plateau=6, patience=12, tuned=TUNED_AMPLE),
+    Budget((64, 4), (16,), epochs=40, batch=32, plateau=6, patience=12),
+    Budget((64, 4), (16,), epochs=12, batch=250, plateau=6, patience=12),
 )  # fmt: skip
 SMOKE = Sizes(
     60, 120, 50,
-    Budget((16, 4), (8,), epochs=2, batch=32, plateau=6, patience=12, tuned=TUNED_SCARCE),
-    Budget((16, 4), (8,), epochs=1, batch=60, plateau=6, patience=12, tuned=TUNED_AMPLE),
+    Budget((16, 4), (8,), epochs=2, batch=32, plateau=6, patience=12),
+    Budget((16, 4), (8,), epochs=1, batch=60, plateau=6, patience=12),
 )  # fmt: skip
 PAPER = Sizes(
     300, 10_000, 5000,
-    Budget((64, 4), (32,), epochs=400, batch=32, plateau=50, patience=75, tuned=TUNED_SCARCE),
-    Budget((64, 4), (32,), epochs=400, batch=32, plateau=50, patience=75, tuned=TUNED_AMPLE),
+    Budget((64, 4), (32,), epochs=400, batch=32, plateau=50, patience=75),
+    Budget((64, 4), (32,), epochs=400, batch=32, plateau=50, patience=75),
 )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ from ._compare import METHODS, Budget, delta_m, errors, parts_for
 from ._moleculenet import SETS, read_molecules
 from ._table import PropertyTable
 
-TUNED: dict[str, dict[str, object]] = {}
 ARMS = (*METHODS, "aim-frozen", "linear-primary", "pcgrad-primary")
 
 
@@ -26,11 +25,9 @@ class Sizes:
     budget: Budget
 
 
-DEFAULT = Sizes(600, 1000, 512, Budget((128, 64), (32,), epochs=40, batch=64, plateau=6, patience=12, tuned=TUNED))
-SMOKE = Sizes(60, 60, 32, Budget((16, 8), (8,), epochs=1, batch=32, plateau=6, patience=12, tuned=TUNED))
-PAPER = Sizes(
-    10_000, 1000, 2048, Budget((512, 128), (64, 32), epochs=400, batch=32, plateau=50, patience=75, tuned=TUNED)
-)
+DEFAULT = Sizes(600, 1000, 512, Budget((128, 64), (32,), epochs=40, batch=64, plateau=6, patience=12))
+SMOKE = Sizes(60, 60, 32, Budget((16, 8), (8,), epochs=1, batch=32, plateau=6, patience=12))
+PAPER = Sizes(10_000, 1000, 2048, Budget((512, 128), (64, 32), epochs=400, batch=32, plateau=50, patience=75))
 
 
 def draw(name: str, sizes: Sizes, seed: int) -> tuple[PropertyTable, PropertyTable]:

@@ -1,10 +1,9 @@
-"""How the settings of the arms were chosen: ``python -m sharewise.systems.molecules._tuning aim METHOD...``.
+"""How the settings of the arms were chosen: ``python -m sharewise.systems.molecules._tuning METHOD...``.
 
-Every method tries the same three learning rates, on simulated worlds whose seeds no reported run uses, and for
-``aim-moleculenet`` on draws of molecules under such a seed. AIM's settings of its own come along with these rates, so
-that it has as many trials as the others. A trial is judged on molecules it did not see, of worlds or draws that are not
-reported: by the mean error relative to the spread of labels there, and to the separate networks' for real molecules.
-Ablations take the settings of the method they change; with 10,000 molecules all keep what they have with 300.
+Every method tries the same three learning rates with 300 molecules, on simulated worlds whose seeds no reported run
+uses. AIM's settings of its own come along with these rates, so that it has as many trials as the others. A trial is
+judged on further molecules of these worlds, by the mean error relative to the spread of labels. Ablations take the
+settings of the method they change; with 10,000 molecules, and on real ones, all keep what they have with 300.
 """
 
 from __future__ import annotations
@@ -17,9 +16,6 @@ import numpy as np
 
 from ._aim_arms import DEFAULT
 from ._compare import METHODS, errors, parts_for
-from ._moleculenet import SETS
-from ._moleculenet_arms import DEFAULT as REAL
-from ._moleculenet_arms import draw
 from ._simulator import simulate
 
 WORLDS = (100, 101)
@@ -45,23 +41,11 @@ def simulated_error(method: str, seed: int, settings: dict[str, Any]) -> float:
     return float((errors(model, data.test) / spread).mean())
 
 
-def real_error(method: str, seed: int, settings: dict[str, Any]) -> float:
-    """Mean over sets of the mean error relative to the spread of labels (of one minus the ROC area as it is)."""
-    found = []
-    for name in SETS:
-        table, test = draw(name, REAL, seed)
-        model = REAL.budget.model(method, seed, **settings).fit_parts(parts_for(method, table))
-        spread = [1.0 if name in test.yes_no else np.nanstd(y) for name, y in test.targets.items()]
-        found.append(np.nanmean(errors(model, test) / spread))
-    return float(np.mean(found))
-
-
-def main(system: str, methods: list[str]) -> None:
+def main(methods: list[str]) -> None:
     """Print every trial of these methods (all, if none is named)."""
-    judge, seeds = (simulated_error, WORLDS) if system == "aim" else (real_error, WORLDS[:1])
     for method in methods or METHODS:
         for settings in trials(method):
-            found = [judge(method, seed, settings) for seed in seeds]
+            found = [simulated_error(method, seed, settings) for seed in WORLDS]
             print(f"{method:12s} {np.mean(found):.4f} {np.round(found, 4)} {settings}", flush=True)
 
 
@@ -69,4 +53,4 @@ if __name__ == "__main__":
     from ...train import single_thread
 
     with single_thread():
-        main(sys.argv[1], sys.argv[2:])
+        main(sys.argv[1:])
