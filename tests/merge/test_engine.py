@@ -118,7 +118,7 @@ class Recorder(Method):
     def __init__(self, reach: str) -> None:
         self.wanted, self.seen = reach, []
 
-    def reach_of(self, name: str, shape: tuple[int, ...]) -> Any:
+    def reach_of(self, name: str, shape: tuple[int, ...], values: Any) -> Any:
         return self.wanted
 
     def prepare(self, stack: Any) -> float:

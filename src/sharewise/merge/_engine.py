@@ -81,7 +81,7 @@ class Reading:
         self.models = tuple(part.source.name for part in job.parts)
         self.values, self.depth, self.dtype, self.surveyed = job.values, job.depth, job.dtype, surveyed
         self.entries = math.prod(self.shape)
-        self.reach = job.method.reach_of(job.name, self.shape)
+        self.reach = job.method.reach_of(job.name, self.shape, job.values)
         self.columns = math.prod(self.shape[1:]) if len(self.shape) > 1 else self.entries
         self.size = self._size(block)
         self._memory, self._held = memory, -1

@@ -79,7 +79,7 @@ class _Nowhere:
 def _work(job: Job) -> float:
     """In proportion to the time a tensor takes: entries, times the smaller side where it is taken apart whole."""
     shape = job.info.shape
-    if job.method is None or len(shape) < 2 or job.method.reach_of(job.name, shape) != "tensor":
+    if job.method is None or len(shape) < 2 or job.method.reach_of(job.name, shape, job.values) != "tensor":
         return job.info.entries + 1.0
     return job.info.entries * min(shape) / 4 + 1.0
 

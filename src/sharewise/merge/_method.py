@@ -136,7 +136,7 @@ class Method(ABC):
     temporaries: ClassVar[float] = 3
     """Copies of one model's block alive at once besides the rows, for the forecast."""
 
-    def reach_of(self, name: str, shape: tuple[int, ...]) -> Reach:
+    def reach_of(self, name: str, shape: tuple[int, ...], values: Mapping[str, Any]) -> Reach:
         """What a block of this tensor must be: any run of entries, whole rows, or the tensor."""
         return self.reach
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -38,7 +39,7 @@ class Linear(Method):
         return sum(weights)
 
 
-def weighted_sum(rows: Tensor, weights: list[float]) -> Tensor:
+def weighted_sum(rows: Tensor | Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     """``sum_t weights[t] rows[t]``: ``[n, ...]`` -> ``[...]``, in the order of the models."""
     total = rows[0] * weights[0]
     for row, weight in zip(rows[1:], weights[1:], strict=True):
