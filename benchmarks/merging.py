@@ -34,6 +34,10 @@ PLANS = {
     "linear": ("", {"weight": 0.5}),
     "slerp": ("a", {"t": 0.5}),
     "task_arithmetic": ("base", {"weight": 0.5}),
+    "ties": ("base", {"weight": 0.5, "density": 0.5}),
+    "dare_ties": ("base", {"weight": 0.5, "density": 0.5}),
+    "breadcrumbs": ("base", {"weight": 0.5, "density": 0.5}),
+    "sce": ("base", {"select_topk": 0.5}),
 }
 """Method -> base, parameters."""
 CONFIG = {
@@ -143,7 +147,7 @@ def compare(folder: Path, method: str) -> dict[str, float]:
         for name in two.keys():  # noqa: SIM118 (no iterator)
             a, b = one.get_tensor(name), two.get_tensor(name)
             apart = (a - b).abs()
-            ulp = torch.nextafter(b.abs(), torch.tensor(torch.inf)) - b.abs()
+            ulp = torch.exp2(torch.floor(torch.log2(b.abs().clamp(min=1e-6))) - 23)
             worst, ulps = max(worst, float(apart.max())), max(ulps, float((apart / ulp).max()))
             unequal, entries = unequal + int((a != b).sum()), entries + a.numel()
     return {"unequal": unequal / entries, "worst": worst, "ulps": ulps}
