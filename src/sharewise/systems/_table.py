@@ -10,5 +10,6 @@ WHERE: dict[str, str] = {
     "aim": "molecules.aim",
     "aim-moleculenet": "molecules.aim_moleculenet",
     "crop-hybrid": "crops.crop_hybrid",
+    "gcond": "balancing.gcond",
     "ras": "representation.ras",
 }

@@ -1,4 +1,4 @@
-"""One optimizer step's gradient from several batches: accumulated first and then balanced, or balanced batch by batch."""
+"""One optimizer step's gradient from several batches: accumulated and then balanced, or balanced batch by batch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class AccumulatedStep:
         balancer: decides; a :class:`~sharewise.balance.GCond` with ``accumulate=1``, for this class accumulates.
         batches: K.
         mode: see above.
-        frozen: take gradients in evaluation mode (no dropout, fixed batch statistics); modules are as before afterwards.
+        frozen: take gradients in evaluation mode (no dropout, fixed batch statistics); modules are then as before.
         momentum: applied to ``.grad`` at the end; ``None``: the optimizer keeps its own.
 
     Source: Limarenko et al., "GCond", IEEE Access 2026 (arXiv 2509.07252), the estimation phase.

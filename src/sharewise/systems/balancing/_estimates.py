@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...balance import GCond
-
 ZONES = ("critical", "moderate", "mild", "none")
 
 
@@ -35,7 +33,9 @@ def zone(cosine: float, thresholds: tuple[float, float, float] = (-0.8, -0.5, 0.
     return ZONES[0] if cosine <= critical else ZONES[1] if cosine < main else ZONES[2] if cosine < weak else ZONES[3]
 
 
-def zone_rate(cosine: float, batches: int, *, n: int = 1000, noise: float = 5.0, count: int = 200, seed: int = 0) -> float:
+def zone_rate(
+    cosine: float, batches: int, *, n: int = 1000, noise: float = 5.0, count: int = 200, seed: int = 0
+) -> float:
     """The share of estimates whose cosine falls into the zone of the true one.
 
     Independent noise makes estimates longer, not their inner product larger, so cosines shrink: by ``1 + noise^2 /
@@ -44,8 +44,3 @@ def zone_rate(cosine: float, batches: int, *, n: int = 1000, noise: float = 5.0,
     rows = estimates(true_gradients(cosine, n), batches, noise, count, torch.Generator().manual_seed(seed))
     seen = torch.nn.functional.cosine_similarity(rows[:, 0], rows[:, 1], dim=1)
     return sum(zone(c) == zone(cosine) for c in seen.tolist()) / count
-
-
-def resolved(rows: Tensor) -> Tensor:
-    """The direction :class:`~sharewise.balance.GCond` takes, without a past, for each pair of rows ``[count, 2, n]``."""
-    return torch.stack([GCond().aggregate(pair) for pair in rows])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class Sizes:
     ``lr``, where given, replaces the learning rates, which were tuned for the default scale.
     """
 
-    steps: int = 150
+    steps: int = 100
     batches: int = 8
     batch: int = 16
     width: int = 128
@@ -52,7 +52,7 @@ class Recipe:
 
     lr: float
     balancer: str = "equal"
-    mode: str = "each"
+    mode: Literal["stochastic", "sequential", "each"] = "each"
     inner: bool = False
     one: str | None = None
     step_each: bool = False
@@ -63,21 +63,19 @@ _GCOND = {"changes": 3}  # the paper's
 
 # How learning rates were chosen: _gcond_tuning.py.
 RECIPES: dict[str, Recipe] = {
-    "sum": Recipe(4e-3),
-    "sum-momentum": Recipe(4e-3, inner=True),
-    "pcgrad": Recipe(4e-3, "pcgrad"),
-    "cagrad": Recipe(4e-3, "cagrad"),
-    "graddrop": Recipe(4e-3, "graddrop"),
-    "gradnorm": Recipe(4e-3, "gradnorm"),
-    "pcgrad-momentum": Recipe(4e-3, "pcgrad", inner=True),
-    "pcgrad-accumulated": Recipe(4e-3, "pcgrad", "sequential", inner=True),
-    "pcgrad-every-batch": Recipe(4e-3, "pcgrad", step_each=True),
-    "gcond": Recipe(4e-3, "gcond", "stochastic", inner=True, options=_GCOND),
-    "gcond-sequential": Recipe(4e-3, "gcond", "sequential", inner=True, options=_GCOND),
-    "gcond-one-batch": Recipe(4e-3, "gcond", "each", inner=True, options=_GCOND),
-    "gcond-raw": Recipe(4e-3, "gcond", "stochastic", options=_GCOND),
+    "sum": Recipe(1.2e-2),
+    "sum-momentum": Recipe(5e-3, inner=True),
+    "pcgrad": Recipe(1.2e-2, "pcgrad"),
+    "cagrad": Recipe(3e-2, "cagrad"),
+    "graddrop": Recipe(1.2e-2, "graddrop"),
+    "pcgrad-accumulated": Recipe(5e-3, "pcgrad", "sequential", inner=True),
+    "pcgrad-every-batch": Recipe(5e-3, "pcgrad", step_each=True),
+    "gcond": Recipe(5e-3, "gcond", "stochastic", inner=True, options=_GCOND),
+    "gcond-sequential": Recipe(5e-3, "gcond", "sequential", inner=True, options=_GCOND),
+    "gcond-one-batch": Recipe(5e-3, "gcond", "each", inner=True, options=_GCOND),
+    "gcond-raw": Recipe(1.2e-2, "gcond", "stochastic", options=_GCOND),
 }
-ALONE: dict[str, Recipe] = {"l1": Recipe(4e-3, one="l1"), "ssim": Recipe(4e-3, one="ssim")}
+ALONE: dict[str, Recipe] = {"l1": Recipe(1.2e-2, one="l1"), "ssim": Recipe(1.2e-2, one="ssim")}
 LOW = 10.0  # the arms "-low" divide the learning rate of the weighted sum by this
 LOW_ARMS = ("sum", "sum-momentum", "gcond")
 
@@ -117,9 +115,7 @@ class Trained:
             losses = {recipe.one: losses[recipe.one]}
         batches, steps = (1, sizes.steps * sizes.batches) if recipe.step_each else (sizes.batches, sizes.steps)
         beta = 0.0 if recipe.inner else _BETA
-        optimizer = torch.optim.AdamW(
-            self.model.parameters(), recipe.lr, betas=(beta, _BETA2), weight_decay=_DECAY
-        )
+        optimizer = torch.optim.AdamW(self.model.parameters(), recipe.lr, betas=(beta, _BETA2), weight_decay=_DECAY)
         rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps))
         balancer = create(recipe.balancer, tasks=list(losses), **recipe.options)
         make = AccumulatedStep(
@@ -157,11 +153,20 @@ def recipe_of(arm: str, sizes: Sizes, lr: float | None = None) -> Recipe:
 def cosine_spread(sizes: Sizes, seed: int) -> dict[str, float]:
     """Variances of the cosine between gradients estimated from one batch each, and from K each, and their ratio.
 
-    At one point of training (a quarter of the way along the weighted sum's), each gradient from batches of its own.
+    Early, when warm-up ends and the losses conflict most, and late, after training (``_late``); each gradient from
+    batches of its own.
     """
+    found: dict[str, float] = {}
+    for stage, steps in (("", max(1, round(_WARM * sizes.steps))), ("_late", sizes.steps)):
+        one, many = _variances(replace(sizes, steps=steps), seed)
+        found |= {f"variance_one_batch{stage}": one, f"variance_k_batches{stage}": many}
+        found[f"variance_ratio{stage}"] = one / many
+    return found
+
+
+def _variances(sizes: Sizes, seed: int) -> tuple[float, float]:
     images = _images(seed, sizes.train)[0]
-    early = replace(sizes, steps=max(1, sizes.steps // 4))
-    model = Trained(recipe_of("sum", sizes), early, seed, images).model
+    model = Trained(recipe_of("sum", sizes), sizes, seed, images).model
     generator = torch.Generator().manual_seed(seed)
     parameters = list(model.parameters())
     losses = reconstruction_losses(images)
@@ -175,8 +180,7 @@ def cosine_spread(sizes: Sizes, seed: int) -> dict[str, float]:
         pairs = [(gradient("l1", size), gradient("ssim", size)) for _ in range(sizes.estimates)]
         return float(torch.stack([torch.cosine_similarity(a, b, dim=0) for a, b in pairs]).double().var())
 
-    one, many = variance(sizes.batch), variance(sizes.batch * sizes.batches)
-    return {"variance_one_batch": one, "variance_k_batches": many, "variance_ratio": one / many}
+    return variance(sizes.batch), variance(sizes.batch * sizes.batches)
 
 
 def arms(sizes: Sizes) -> dict[str, Callable[[int], dict[str, float]]]:
@@ -191,8 +195,9 @@ def arms(sizes: Sizes) -> dict[str, Callable[[int], dict[str, float]]]:
 
     def alone(seed: int) -> dict[str, float]:
         train, _, test = _images(seed, sizes.train)
-        lr = {} if sizes.lr is None else {"lr": sizes.lr}
-        found = {one: Trained(replace(recipe, **lr), sizes, seed, train) for one, recipe in ALONE.items()}
+        found = {
+            one: Trained(replace(recipe, lr=sizes.lr or recipe.lr), sizes, seed, train) for one, recipe in ALONE.items()
+        }
         return {one: result.metrics(test)[one] for one, result in found.items()} | {
             "passes": float(sum(result.passes for result in found.values()))
         }

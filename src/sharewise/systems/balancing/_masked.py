@@ -17,7 +17,7 @@ _C1, _C2 = 0.01**2, 0.03**2  # Wang et al. 2004, for values in [0, 1]
 
 
 class Target:
-    """What a batch is to become: ``z [b, s, s]``, standardised images, and ``hidden [b, s, s]``, True where not shown."""
+    """What a batch is to become: ``z [b, s, s]``, standardised images; ``hidden [b, s, s]``, True where not shown."""
 
     def __init__(self, z: Tensor, hidden: Tensor) -> None:
         self.z, self.hidden = z, hidden
@@ -47,8 +47,10 @@ class MaskedImages:
         if len(shape) != 3 or shape[1] != shape[2] or shape[1] % self.patch:
             raise DataError(f"images must be [n, s, s] with s a multiple of the patch ({self.patch}), got {shape}")
         low, high = float(self.images.min()), float(self.images.max())
-        if not (0 <= low and high <= 1):
-            raise DataError(f"images must have values in [0, 1], found {low:g} to {high:g}: divide by the largest value")
+        if not (low >= 0 and high <= 1):
+            raise DataError(
+                f"images must have values in [0, 1], found {low:g} to {high:g}: divide by the largest value"
+            )
         if not self.std > 0:
             raise DataError("the training images are all one grey: nothing can be learned")
 
@@ -152,7 +154,7 @@ def reconstruction_losses(
 
 @torch.no_grad()
 def reconstruction_errors(model: nn.Module, images: MaskedImages, draws: int = 4) -> dict[str, float]:
-    """``l1`` and ``ssim`` (the loss, 1 - SSIM), unweighted, as means over ``draws`` fixed draws of the hidden patches."""
+    """``l1`` and ``ssim`` (the loss, 1 - SSIM), unweighted: means over ``draws`` fixed draws of hidden patches."""
     generator = torch.Generator().manual_seed(0)
     losses = reconstruction_losses(images, {"l1": 1.0, "ssim": 1.0})
     totals = dict.fromkeys(losses, 0.0)

@@ -1,0 +1,66 @@
+"""The registered system: every arm at smoke scale, equal budgets, and the noise that accumulation is for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from sharewise.systems import get, reproduce
+from sharewise.systems.balancing import true_gradients, zone, zone_rate
+from sharewise.systems.balancing._gcond_arms import DEFAULT, PAPER, RECIPES, SMOKE, network, recipe_of, schedule
+
+
+def test_smoke_scale_runs_and_repeats() -> None:
+    one = reproduce("gcond", [0], scale="smoke")
+    for arm in ("gcond", "pcgrad", "estimates"):
+        again = get("gcond").arms("smoke")[arm](0)
+        assert {metric: [value] for metric, value in again.items()} == one.arms[arm]
+    assert set(one.arms) == {
+        "sum", "sum-momentum", "pcgrad", "cagrad", "graddrop", "pcgrad-accumulated", "pcgrad-every-batch", "gcond",
+        "gcond-sequential", "gcond-one-batch", "gcond-raw", "single-task", "sum-low", "sum-momentum-low", "gcond-low",
+        "estimates",
+    }  # fmt: skip
+    passes = {arm: metrics["passes"][0] for arm, metrics in one.arms.items() if "passes" in metrics}
+    assert passes["gcond"] == passes["sum"] == SMOKE.steps * SMOKE.batches
+    assert passes["gcond-sequential"] == passes["pcgrad"] == passes["pcgrad-every-batch"] == 2 * passes["gcond"]
+
+
+def test_registration_imports_nothing_heavy() -> None:
+    code = "import sys, sharewise.systems as s; s.get('gcond'); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_arms_differ_in_what_their_name_says() -> None:
+    assert RECIPES["sum-momentum"].inner and not RECIPES["sum"].inner and not RECIPES["gcond-raw"].inner
+    assert RECIPES["gcond"].mode == "stochastic" and RECIPES["gcond-one-batch"].mode == "each"
+    assert recipe_of("sum-low", DEFAULT).lr == recipe_of("gcond-low", DEFAULT).lr == RECIPES["sum"].lr / 10
+    assert recipe_of("gcond", PAPER).lr == 2e-4
+    first, second = network(SMOKE, 0).state_dict(), network(SMOKE, 0).state_dict()
+    assert all(bool((first[key] == second[key]).all()) for key in first)
+
+
+def test_schedule_by_hand() -> None:
+    # 15 steps: 2 of warm-up, then a cosine from 1 down to 1/200 at step 15
+    assert schedule(0, 15) == 0.5 and schedule(1, 15) == schedule(2, 15) == 1.0
+    assert schedule(15, 15) == pytest.approx(0.005)
+    assert schedule(2 + 13 // 2 + 0, 15) > schedule(14, 15) > 0.005
+
+
+def test_zones() -> None:
+    assert [zone(c) for c in (-0.9, -0.8, -0.65, -0.5, -0.1, 0.0, 0.3)] == [
+        "critical", "critical", "moderate", "mild", "mild", "none", "none",
+    ]  # fmt: skip
+    rows = true_gradients(-0.65, 10)
+    assert float(rows[0] @ rows[1]) == pytest.approx(-0.65) and rows.norm(dim=1).tolist() == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("cosine", [-0.9, -0.65, -0.25, 0.3])
+def test_more_batches_show_the_kind_of_conflict(cosine: float) -> None:
+    # Noise of five times the gradient's length: at K = 1 cosines shrink by 1 + 25, and nothing looks worse than mild.
+    rates = [zone_rate(cosine, k, count=100) for k in (1, 8, 512)]
+    assert rates == sorted(rates) and rates[-1] == 1.0
+    if cosine < -0.5:
+        assert rates[0] == 0.0
