@@ -12,7 +12,10 @@ import sharewise as sw
 from helpers.shared_net import Net, batch, flat, gradients, jacobian, net
 from sharewise.balance import available, create
 
-OPTIONS: dict[str, dict[str, Any]] = {"constant": {"weights": {f"task {i}": 1.0 + i for i in range(5)}}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "constant": {"weights": {f"task {i}": 1.0 + i for i in range(5)}},
+    "rotograd": {"size": 6},
+}
 ROWS = ["pcgrad", "graddrop"]
 
 

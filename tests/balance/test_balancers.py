@@ -19,6 +19,7 @@ NAMES = [f"task {i}" for i in range(40)]
 OPTIONS: dict[str, dict[str, Any]] = {
     "constant": {"weights": {name: 1.0 + i for i, name in enumerate(NAMES)}},
     "graddrop": {"leak": {"task 1": 0.5}},
+    "rotograd": {"size": 6},
 }
 # One task's gradient keeps its direction but not its length; with all others it stays as it is.
 SCALES_ONE_TASK = ("cagrad", "fairgrad", "nashmtl")

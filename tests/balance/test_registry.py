@@ -19,9 +19,9 @@ def test_every_public_method_has_a_name() -> None:
 
 
 def test_tasks_are_taken_by_every_method() -> None:
+    needed = {"constant": {"weights": {"a": 1.0, "b": 2.0}}, "rotograd": {"size": 3}}
     for name in available():
-        options = {"weights": {"a": 1.0, "b": 2.0}} if name == "constant" else {}
-        balancer = create(name, tasks=["a", "b"], **options)
+        balancer = create(name, tasks=["a", "b"], **needed.get(name, {}))
         assert isinstance(balancer, Balancer)
         assert balancer.tasks == ("a", "b")
 

@@ -15,7 +15,10 @@ from sharewise.balance import LossBalancer, available, create
 from sharewise.errors import BalanceError, ModelError, OptionError
 
 NAN, INF = float("nan"), float("inf")
-OPTIONS: dict[str, dict[str, Any]] = {"constant": {"weights": {f"task {i}": 1.0 for i in range(3)}}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "constant": {"weights": {f"task {i}": 1.0 for i in range(3)}},
+    "rotograd": {"size": 6},
+}
 EVERY = pytest.mark.parametrize("name", available())
 
 

@@ -31,6 +31,7 @@ from ._recorder import Recorder
 from ._reducer import MeanReducer, Reducer
 from ._registry import available, create
 from ._rlw import RLW
+from ._rotograd import RotoGrad
 from ._scale_invariant import ScaleInvariant
 from ._stch import STCH
 from ._take import MODES
@@ -74,6 +75,7 @@ __all__ = [
     "PCGrad",
     "Recorder",
     "Reducer",
+    "RotoGrad",
     "ScaleInvariant",
     "TrimmedMean",
     "UPGrad",

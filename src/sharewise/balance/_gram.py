@@ -60,6 +60,14 @@ def weighted_sum(weights: Tensor, rows: Tensor) -> Tensor:
         return result
 
 
+def row_norms(rows: Tensor) -> Tensor:
+    """Euclidean norms ``[m]`` of rows ``[m, n]`` in float64: safe at any scale, no copy beyond ``CHUNK`` columns."""
+    squares = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+    for piece in rows.detach().split(CHUNK, dim=1):
+        squares += torch.linalg.vector_norm(piece, dim=1, dtype=torch.float64) ** 2
+    return squares.sqrt()
+
+
 def _products(blocks: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     """The Gram matrix with products formed in ``dtype``, or in float64 where the rows are."""
     count = blocks[0].shape[0]

@@ -32,6 +32,7 @@ from ._moco import MoCo
 from ._nashmtl import NashMTL
 from ._pcgrad import PCGrad
 from ._rlw import RLW
+from ._rotograd import RotoGrad
 from ._scale_invariant import ScaleInvariant
 from ._stch import STCH
 from ._trimmed_mean import TrimmedMean
@@ -63,6 +64,7 @@ _BALANCERS: dict[str, type[Balancer]] = {
     "nashmtl": NashMTL,
     "pcgrad": PCGrad,
     "rlw": RLW,
+    "rotograd": RotoGrad,
     "scale_invariant": ScaleInvariant,
     "stch": STCH,
     "trimmed_mean": TrimmedMean,
