@@ -115,6 +115,24 @@ def test_rotations_are_orthogonal_and_do_not_mirror(size: int, dtype: torch.dtyp
         assert float(torch.linalg.det(turn)) == pytest.approx(1.0, abs=1e-3)
 
 
+def test_a_head_reads_its_rotation_of_each_example() -> None:
+    balancer = shaken(made())
+    z = torch.randn(4, 2, 6, dtype=torch.float64)
+    turn, seen = balancer.rotation("task 1"), balancer.rotate("task 1", z)
+    for i in range(4):
+        for j in range(2):
+            assert torch.allclose(seen[i, j], turn @ z[i, j], rtol=1e-12)
+
+
+def test_a_rotation_learns_once_from_each_use() -> None:
+    balancer = made()
+    balancer.rotate("task 0", torch.ones(2, 6, dtype=torch.float64, requires_grad=True))
+    balancer.aggregate(rows(3, 12), names=NAMES)
+    learned = balancer.angles[0].grad.clone()
+    balancer.aggregate(rows(3, 12, seed=1), names=NAMES)
+    assert torch.equal(balancer.angles[0].grad, learned)
+
+
 def test_rotations_learn_to_bring_gradients_into_line() -> None:
     # What the heads see stays; only the rotations move.
     balancer = made(4, ["a", "b", "c"])
