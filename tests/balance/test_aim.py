@@ -15,8 +15,9 @@ import sharewise as sw
 from helpers.matrices import SHAPES, matrices, rows
 from helpers.shared_net import batch, flat, jacobian, net
 from sharewise.balance import AIM, PCGrad
+from sharewise.balance._adam import adam_step
 from sharewise.balance._aim_guidance import Guidance
-from sharewise.balance._aim_policy import adam_step, annealed, policy_loss
+from sharewise.balance._aim_policy import annealed, policy_loss
 from sharewise.errors import BalanceError, OptionError
 
 NAMES = ["a", "b", "c", "d"]

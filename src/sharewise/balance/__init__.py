@@ -18,6 +18,7 @@ from ._famo import FAMO
 from ._gcond import Decision, GCond
 from ._gls import GLS
 from ._graddrop import GradDrop
+from ._gradnorm import GradNorm
 from ._gradvac import GradVac
 from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
@@ -25,6 +26,7 @@ from ._krum import Krum
 from ._measure import measure
 from ._mgda import MGDA
 from ._moco import MoCo
+from ._modo import MoDo
 from ._nashmtl import NashMTL
 from ._pcgrad import PCGrad
 from ._recorder import Recorder
@@ -33,6 +35,7 @@ from ._registry import available, create
 from ._rlw import RLW
 from ._rotograd import RotoGrad
 from ._scale_invariant import ScaleInvariant
+from ._sdmgrad import SDMGrad
 from ._stch import STCH
 from ._take import MODES
 from ._trimmed_mean import TrimmedMean
@@ -64,6 +67,7 @@ __all__ = [
     "FairGrad",
     "GCond",
     "GradDrop",
+    "GradNorm",
     "GradVac",
     "GradientBalancer",
     "GramBalancer",
@@ -71,11 +75,13 @@ __all__ = [
     "LossBalancer",
     "MeanReducer",
     "MoCo",
+    "MoDo",
     "NashMTL",
     "PCGrad",
     "Recorder",
     "Reducer",
     "RotoGrad",
+    "SDMGrad",
     "ScaleInvariant",
     "TrimmedMean",
     "UPGrad",

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import OptionError
+from ._adam import adam_step
 from ._aim_guidance import Guidance
-from ._aim_policy import adam_step, annealed, combination, policy_loss, projection_weights
+from ._aim_policy import annealed, combination, policy_loss, projection_weights
 from ._balancer import GramBalancer
 from ._checks import check_option
 from ._cosines import split

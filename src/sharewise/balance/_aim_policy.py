@@ -1,4 +1,4 @@
-"""AIM's arithmetic on the Gram matrix: soft projections, the policy's loss, and one step of Adam."""
+"""AIM's arithmetic on the Gram matrix: soft projections and the policy's loss."""
 
 from __future__ import annotations
 
@@ -63,20 +63,6 @@ def policy_loss(
     }
     total = sum(w * part for w, part in zip(weights, parts.values(), strict=True))
     return {"total": torch.as_tensor(total), **parts}
-
-
-def adam_step(gradient: Tensor, state: Tensor, lr: float) -> Tensor:
-    """One step of Adam (betas 0.9 and 0.999, epsilon 1e-8) on every entry by itself.
-
-    ``state`` ``[..., 4]`` holds value, first and second moment and the number of steps taken; gives the new one.
-    """
-    value, mean, square, steps = state.unbind(-1)
-    steps = steps + 1
-    mean = 0.9 * mean + 0.1 * gradient
-    square = 0.999 * square + 0.001 * gradient.square()
-    scale = (square / (1 - 0.999**steps)).sqrt() + 1e-8
-    value = value - lr * mean / (1 - 0.9**steps) / scale
-    return torch.stack([value, mean, square, steps], dim=-1)
 
 
 def annealed(lr: float, epoch: int, restart: int | None) -> float:

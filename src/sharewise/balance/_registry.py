@@ -23,17 +23,20 @@ from ._famo import FAMO
 from ._gcond import GCond
 from ._gls import GLS
 from ._graddrop import GradDrop
+from ._gradnorm import GradNorm
 from ._gradvac import GradVac
 from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._krum import Krum
 from ._mgda import MGDA
 from ._moco import MoCo
+from ._modo import MoDo
 from ._nashmtl import NashMTL
 from ._pcgrad import PCGrad
 from ._rlw import RLW
 from ._rotograd import RotoGrad
 from ._scale_invariant import ScaleInvariant
+from ._sdmgrad import SDMGrad
 from ._stch import STCH
 from ._trimmed_mean import TrimmedMean
 from ._uncertainty import Uncertainty
@@ -52,20 +55,23 @@ _BALANCERS: dict[str, type[Balancer]] = {
     "excess_mtl": ExcessMTL,
     "fairgrad": FairGrad,
     "famo": FAMO,
-    "gls": GLS,
     "gcond": GCond,
+    "gls": GLS,
     "graddrop": GradDrop,
+    "gradnorm": GradNorm,
     "gradvac": GradVac,
     "imtl_g": IMTLG,
     "imtl_l": IMTLL,
     "krum": Krum,
-    "moco": MoCo,
     "mgda": MGDA,
+    "moco": MoCo,
+    "modo": MoDo,
     "nashmtl": NashMTL,
     "pcgrad": PCGrad,
     "rlw": RLW,
     "rotograd": RotoGrad,
     "scale_invariant": ScaleInvariant,
+    "sdmgrad": SDMGrad,
     "stch": STCH,
     "trimmed_mean": TrimmedMean,
     "uncertainty": Uncertainty,
