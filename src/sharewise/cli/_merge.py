@@ -76,8 +76,10 @@ def _foretell(found: Forecast, json: bool) -> None:
 
 
 def _report(bill: dict[str, Any], out: Path) -> None:
-    for warning in bill["warnings"]:
-        print(f"! {warning}")
+    from ..merge import table
+
+    for line in [f"! {w}" for w in bill["warnings"]] + table(bill):
+        print(line)
     print(f"{out}   ({bill['seconds']:.1f} s)")
 
 

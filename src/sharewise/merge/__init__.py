@@ -1,5 +1,6 @@
 """One model out of several, without training: plans, a streaming engine, one method a file, and a bill."""
 
+from ._bill import table
 from ._engine import Engine, Job, Part
 from ._forecast import Forecast, forecast
 from ._merge import merge, merge_states, open_plan
@@ -30,4 +31,5 @@ __all__ = [
     "open_plan",
     "open_source",
     "register",
+    "table",
 ]

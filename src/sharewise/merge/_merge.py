@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import MergeError
 from ..files import write_json, write_text
+from ._bill import Recorder
 from ._carry import carry_over
 from ._engine import BLOCK, Engine, Job
 from ._folder import BILL, new_folder
@@ -103,7 +104,7 @@ def merge(
     overwrite: bool = False,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> dict[str, Any]:
-    """Merge checkpoints as ``plan`` says into the folder ``out``, which appears whole or not at all.
+    """Merge checkpoints as ``plan`` says into the folder ``out``, which appears whole or not at all; returns the bill.
 
     Args:
         plan: a :class:`Plan`, its content, or the path of a YAML file (mergekit's too).
@@ -130,10 +131,18 @@ def merge(
         with new_folder(out, overwrite=overwrite) as folder:
             writer = ShardWriter(folder, opened.tensors, shard_bytes)
             closing.callback(writer.close)
-            Engine(writer, threads=threads, block=block, progress=progress).run(opened.layout.jobs)
+            recorder = Recorder()
+            engine = Engine(writer, threads=threads, block=block, observer=recorder, progress=progress)
+            engine.run(opened.layout.jobs)
             files = writer.finish()
             files += carry_over(opened.origin.folder, opened.origin.config, folder, _changes(opened))
-            result = {"seconds": time.perf_counter() - began, "files": files, "warnings": opened.warnings}
+            result = {
+                "method": opened.plan.merge_method,
+                "seconds": time.perf_counter() - began,
+                "files": files,
+                "warnings": opened.warnings,
+                **recorder.bill(),
+            }
             write_text(folder / "merge.yaml", opened.plan.to_yaml())
             write_json(folder / BILL, result)
     return result

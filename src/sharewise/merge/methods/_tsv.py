@@ -16,7 +16,8 @@ class TSV(Spectral):
     ``theta_0 + lambda U S V^T`` with ``U`` next to ``[U_1 ... U_T]`` and ``V`` next to ``[V_1 ... V_T]``.
 
     Gargiulo et al., "Task singular vectors" (CVPR 2025, arXiv 2412.00081, algorithm 1). Without orthogonalization
-    interfering directions add up; it is what makes the method.
+    interfering directions add up; it is what makes the method. Directions of size 0, which are arbitrary (a LoRA's task
+    vector has many), take no part.
     """
 
     name = "tsv"
@@ -26,7 +27,18 @@ class TSV(Spectral):
     def merged(self, matrices: Tensor, values: Mapping[str, Any]) -> Tensor:
         """``U S V^T`` of the kept, orthogonalized parts."""
         keep = max(1, min(matrices.shape[1:]) // len(matrices))
-        parts = [torch.linalg.svd(m, full_matrices=False) for m in matrices]
-        left = orthogonal(torch.cat([u[:, :keep] for u, _, _ in parts], 1))
-        right = orthogonal(torch.cat([v[:keep].T for _, _, v in parts], 1))
-        return (left * torch.cat([s[:keep] for _, s, _ in parts])) @ right.T
+        lefts, all_sizes, rights = [], [], []
+        for matrix in matrices:
+            left, sizes, right = (x[..., :keep] for x in _svd(matrix))
+            there = (sizes > 1e-6 * sizes[0]).to(sizes.dtype)
+            lefts.append(left * there)
+            all_sizes.append(sizes)
+            rights.append(right * there)
+        left, right = orthogonal(torch.cat(lefts, 1)), orthogonal(torch.cat(rights, 1))
+        return (left * torch.cat(all_sizes)) @ right.T
+
+
+def _svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Left and right singular vectors as columns."""
+    left, sizes, right = torch.linalg.svd(matrix, full_matrices=False)
+    return left, sizes, right.T
