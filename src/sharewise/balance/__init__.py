@@ -2,6 +2,7 @@
 
 from ._aim import AIM
 from ._aligned_mtl import AlignedMTL
+from ._alpha_fairness import alpha_fairness
 from ._backward import backward
 from ._balance import Balance
 from ._balancer import Balancer, GradientBalancer, GramBalancer, LossBalancer
@@ -28,6 +29,8 @@ from ._mgda import MGDA
 from ._moco import MoCo
 from ._modo import MoDo
 from ._nashmtl import NashMTL
+from ._outer import OuterUpdate
+from ._owo_fmtl import OWOFMTL
 from ._pcgrad import PCGrad
 from ._recorder import Recorder
 from ._reducer import MeanReducer, Reducer
@@ -77,6 +80,8 @@ __all__ = [
     "MoCo",
     "MoDo",
     "NashMTL",
+    "OWOFMTL",
+    "OuterUpdate",
     "PCGrad",
     "Recorder",
     "Reducer",
@@ -86,6 +91,7 @@ __all__ = [
     "TrimmedMean",
     "UPGrad",
     "Uncertainty",
+    "alpha_fairness",
     "available",
     "backward",
     "create",

@@ -32,6 +32,7 @@ from ._mgda import MGDA
 from ._moco import MoCo
 from ._modo import MoDo
 from ._nashmtl import NashMTL
+from ._owo_fmtl import OWOFMTL
 from ._pcgrad import PCGrad
 from ._rlw import RLW
 from ._rotograd import RotoGrad
@@ -67,6 +68,7 @@ _BALANCERS: dict[str, type[Balancer]] = {
     "moco": MoCo,
     "modo": MoDo,
     "nashmtl": NashMTL,
+    "owo_fmtl": OWOFMTL,
     "pcgrad": PCGrad,
     "rlw": RLW,
     "rotograd": RotoGrad,

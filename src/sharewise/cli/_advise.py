@@ -9,15 +9,10 @@ import typer
 from . import _options as o
 
 
+@o.about_columns
 def advise(
     table: o.Table,
-    targets: o.Targets = "",
-    kind: o.Kind = None,
-    group: o.Group = None,
-    time: o.Time = None,
-    weight: o.Weight = None,
-    drop: o.Drop = "",
-    keep_leaks: o.KeepLeaks = False,
+    columns: o.Columns,
     epochs: Annotated[int, typer.Option(help="Of the one short run.")] = 10,
     seed: Annotated[int, typer.Option(help="Of split, weights and order.")] = 0,
     json: o.Json = False,
@@ -30,10 +25,10 @@ def advise(
 
     advice = ask(
         table,
-        o.names(targets),
+        columns.targets,
         seed=seed,
         epochs=epochs,
-        **o.roles(kind, group, time, weight, drop, keep_leaks),
+        **columns.roles,
     )
     if json:
         o.print_json(advice.model_dump())

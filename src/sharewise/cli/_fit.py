@@ -10,16 +10,11 @@ import typer
 from . import _options as o
 
 
+@o.about_columns
 def fit(
     table: o.Table,
     out: Annotated[Path, typer.Option(help="Folder for the model; training continues there.", show_default=False)],
-    targets: o.Targets = "",
-    kind: o.Kind = None,
-    group: o.Group = None,
-    time: o.Time = None,
-    weight: o.Weight = None,
-    drop: o.Drop = "",
-    keep_leaks: o.KeepLeaks = False,
+    columns: o.Columns,
     balancer: Annotated[str, typer.Option(help="How the losses become one update.")] = "equal",
     epochs: Annotated[int, typer.Option(help="Most epochs.")] = 100,
     batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 256,
@@ -37,11 +32,11 @@ def fit(
     """
     from ..train import fit_table
 
-    source, spec_targets = _source(table, o.names(targets))
+    source, spec_targets = _source(table, columns.targets)
     fitted = fit_table(
         source,
         spec_targets,
-        **o.roles(kind, group, time, weight, drop, keep_leaks),
+        **columns.roles,
         balancer=balancer,
         epochs=epochs,
         batch_size=batch_size,

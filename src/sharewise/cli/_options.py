@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -39,29 +43,49 @@ def names(text: str) -> list[str]:
     return [part.strip().replace("\0", ",") for part in marked.split(",") if part.strip()]
 
 
-def roles(
-    kind: list[str] | None,
-    group: str | None,
-    time: str | None,
-    weight: str | None,
-    drop: str,
-    keep_leaks: bool,
-) -> dict[str, Any]:
-    """The options about columns as keyword arguments of the library."""
+@dataclass(frozen=True)
+class Columns:
+    """What the options about columns said: the targets, and the other roles as keyword arguments of the library."""
+
+    targets: list[str]
+    roles: dict[str, Any]
+
+
+def read_columns(
+    *,
+    targets: Targets = "",
+    kind: Kind = None,
+    group: Group = None,
+    time: Time = None,
+    weight: Weight = None,
+    drop: Drop = "",
+    keep_leaks: KeepLeaks = False,
+) -> Columns:
+    """The options about columns, read. Its parameters are the options of every command on a table."""
     kinds = {}
     for item in kind or []:
         column, equals, value = item.rpartition("=")
         if not equals or not column:
             raise OptionError(f'--kind wants COLUMN=KIND, e.g. --kind age=regression, got "{item}"')
         kinds[column] = value
-    return {
-        "kinds": kinds,
-        "group": group,
-        "time": time,
-        "weight": weight,
-        "drop": names(drop),
-        "keep_leaks": keep_leaks,
-    }
+    roles = {"kinds": kinds, "group": group, "time": time, "weight": weight, "drop": names(drop)}
+    return Columns(names(targets), {**roles, "keep_leaks": keep_leaks})
+
+
+def about_columns(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the options of :func:`read_columns` in the place of its parameter ``columns``."""
+    options = inspect.signature(read_columns, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True).parameters
+    every = [p for name, q in own.items() for p in (options.values() if name == "columns" else (q,))]
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        said = {name: given.pop(name) for name in options}
+        command(columns=read_columns(**said), **given)
+
+    run.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in every])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in every}
+    return run
 
 
 def print_json(value: Any) -> None:

@@ -13,15 +13,10 @@ if TYPE_CHECKING:
     from ..study import StudyResult
 
 
+@o.about_columns
 def study(
     table: o.Table,
-    targets: o.Targets = "",
-    kind: o.Kind = None,
-    group: o.Group = None,
-    time: o.Time = None,
-    weight: o.Weight = None,
-    drop: o.Drop = "",
-    keep_leaks: o.KeepLeaks = False,
+    columns: o.Columns,
     seeds: Annotated[str, typer.Option(help="Splits and initial weights: 0,1,2 or 0-4.")] = "0-4",
     trials: Annotated[int, typer.Option(help="Settings tried for each model of each arm.")] = 4,
     epochs: Annotated[int, typer.Option(help="Most epochs of a network.")] = 60,
@@ -44,8 +39,8 @@ def study(
 
     plan = make_plan(
         table,
-        o.names(targets),
-        **o.roles(kind, group, time, weight, drop, keep_leaks),
+        columns.targets,
+        **columns.roles,
         seeds=seeds,
         trials=trials,
         epochs=epochs,

@@ -1,0 +1,83 @@
+"""One policy on drifting linear users: the convex half of the system ``emtl``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...balance import Balancer, OuterUpdate, backward
+from ._horizon import equity, horizon_means
+from ._policies import Policy
+from ._users import Array, Change, Users, drifting_users, hindsight_optimum
+
+CEILING, LIMITS = 6.0, (0.5, 6.0)
+RADIUS = 3.0
+"""The model is kept in this ball; targets have length 2, so no fixed weights would want to leave it."""
+FAIRNESS = 2.0
+"""``alpha`` of the fairness that is reported, whatever the policy aims at."""
+FRACTIONS = (0.1, 0.2, 0.5, 1.0)
+"""Parts of the horizon after which the gap is reported."""
+
+
+@dataclass(frozen=True)
+class Convex:
+    """Sizes: ``rounds`` T, ``steps`` K a round, ``batch`` rows a user and step, step size ``rate``."""
+
+    rounds: int = 200
+    steps: int = 10
+    batch: int = 20
+    rate: float = 0.05
+
+
+def run(policy: Policy, seed: int, sizes: Convex = Convex(), change: Change = "drift") -> dict[str, float]:
+    """Metrics of a policy on the users of a seed; all policies see the same batches."""
+    users = drifting_users(seed, sizes.rounds, change)
+    utilities = learn(policy, users, seed, sizes)
+    present = np.repeat(users.present, sizes.steps, axis=0)
+    found = equity(horizon_means(utilities, present), FAIRNESS)
+    gaps = {f: float(np.ptp(horizon_means(utilities, present, f))) for f in FRACTIONS}
+    found |= {f"gap_at_{100 * f:.0f}": gap for f, gap in gaps.items()}
+    best = hindsight_optimum(users, FAIRNESS, CEILING, LIMITS)[1]
+    return found | {"gap_ratio": gaps[1.0] / gaps[0.1], "regret": best - found["fairness"]}
+
+
+def learn(policy: Policy, users: Users, seed: int, sizes: Convex) -> Array:
+    """Expected utilities [T K, m] of the model before each step."""
+    m, p = users.targets.shape[1:]
+    draws = torch.Generator().manual_seed(seed)
+    x = torch.nn.Parameter(torch.zeros(p, dtype=torch.float64))
+    balancer = policy.balancer(users.names)
+    optimizer = torch.optim.SGD([x], lr=policy.pace * sizes.rate)
+    learned = list(balancer.parameters())
+    inner = torch.optim.Adam(learned, lr=policy.learned_rate) if learned else None
+    outer = OuterUpdate([x], beta=policy.beta, average=policy.average)
+    utilities = np.empty((sizes.rounds, sizes.steps, m))
+    for t in range(sizes.rounds):
+        policy.begin_round(balancer)
+        target, noise = torch.from_numpy(users.targets[t]), torch.from_numpy(users.noise)
+        for k in range(sizes.steps):
+            utilities[t, k] = np.clip(CEILING - users.losses(x.detach().numpy(), t), *LIMITS)
+            z = torch.randn(m, sizes.batch, p, generator=draws, dtype=torch.float64)
+            e = torch.randn(m, sizes.batch, generator=draws, dtype=torch.float64)
+            y = torch.einsum("ibp,ip->ib", z, target) + noise[:, None] * e
+            losses = (z @ x - y).square().mean(1) / 2
+            optimizer.zero_grad()
+            if inner is not None:
+                inner.zero_grad()
+            backward(_present(losses, users, t), balancer, shared=[x])
+            optimizer.step()
+            if inner is not None:
+                inner.step()
+            with torch.no_grad():
+                x.mul_((RADIUS / x.norm()).clamp(max=1.0))
+            outer.step()
+        outer.end_round()
+    return utilities.reshape(-1, m)
+
+
+def _present(losses: Tensor, users: Users, t: int) -> dict[str, Tensor]:
+    named = zip(users.names, losses.unbind(), users.present[t], strict=True)
+    return {name: loss for name, loss, here in named if here}
