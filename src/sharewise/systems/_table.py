@@ -11,5 +11,6 @@ WHERE: dict[str, str] = {
     "aim-moleculenet": "molecules.aim_moleculenet",
     "crop-hybrid": "crops.crop_hybrid",
     "gcond": "balancing.gcond",
+    "emtl": "balancing.emtl",
     "ras": "representation.ras",
 }

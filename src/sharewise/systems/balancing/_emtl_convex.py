@@ -50,34 +50,44 @@ def learn(policy: Policy, users: Users, seed: int, sizes: Convex) -> Array:
     draws = torch.Generator().manual_seed(seed)
     x = torch.nn.Parameter(torch.zeros(p, dtype=torch.float64))
     balancer = policy.balancer(users.names)
-    optimizer = torch.optim.SGD([x], lr=policy.pace * sizes.rate)
     learned = list(balancer.parameters())
     inner = torch.optim.Adam(learned, lr=policy.learned_rate) if learned else None
     outer = OuterUpdate([x], beta=policy.beta, average=policy.average)
     utilities = np.empty((sizes.rounds, sizes.steps, m))
     for t in range(sizes.rounds):
         policy.begin_round(balancer)
-        target, noise = torch.from_numpy(users.targets[t]), torch.from_numpy(users.noise)
+        z, y = _batches(users, t, sizes, draws)
         for k in range(sizes.steps):
             utilities[t, k] = np.clip(CEILING - users.losses(x.detach().numpy(), t), *LIMITS)
-            z = torch.randn(m, sizes.batch, p, generator=draws, dtype=torch.float64)
-            e = torch.randn(m, sizes.batch, generator=draws, dtype=torch.float64)
-            y = torch.einsum("ibp,ip->ib", z, target) + noise[:, None] * e
-            losses = (z @ x - y).square().mean(1) / 2
-            optimizer.zero_grad()
-            if inner is not None:
-                inner.zero_grad()
-            backward(_present(losses, users, t), balancer, shared=[x])
-            optimizer.step()
+            x.grad = None
+            backward(_losses(x, z[k], y[k], users, t), balancer, shared=[x])
             if inner is not None:
                 inner.step()
-            with torch.no_grad():
-                x.mul_((RADIUS / x.norm()).clamp(max=1.0))
+                inner.zero_grad()
+            _step(x, policy.pace * sizes.rate)
             outer.step()
         outer.end_round()
     return utilities.reshape(-1, m)
 
 
-def _present(losses: Tensor, users: Users, t: int) -> dict[str, Tensor]:
-    named = zip(users.names, losses.unbind(), users.present[t], strict=True)
-    return {name: loss for name, loss, here in named if here}
+def _batches(users: Users, t: int, sizes: Convex, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A round's inputs ``[K, m, b, p]`` and labels ``[K, m, b]``."""
+    m, p = users.targets.shape[1:]
+    z = torch.randn(sizes.steps, m, sizes.batch, p, generator=draws, dtype=torch.float64)
+    e = torch.randn(sizes.steps, m, sizes.batch, generator=draws, dtype=torch.float64)
+    y = torch.einsum("kibp,ip->kib", z, torch.from_numpy(users.targets[t]))
+    return z, y + torch.from_numpy(users.noise)[:, None] * e
+
+
+def _losses(x: Tensor, z: Tensor, y: Tensor, users: Users, t: int) -> dict[str, Tensor]:
+    """The losses of the users present in a round."""
+    losses = ((z @ x - y).square().mean(1) / 2).unbind()
+    return {name: loss for name, loss, here in zip(users.names, losses, users.present[t], strict=True) if here}
+
+
+@torch.no_grad()
+def _step(x: Tensor, rate: float) -> None:
+    """Down the gradient, then back into the ball."""
+    assert x.grad is not None
+    x.sub_(rate * x.grad)
+    x.mul_((RADIUS / x.norm()).clamp(max=1.0))

@@ -33,7 +33,7 @@ class Deep:
     batch: int = 16
     period: int = 40
     labels: int = 5
-    rate: float = 3e-3
+    rate: float = 1e-2
 
 
 class Users(nn.Module):
