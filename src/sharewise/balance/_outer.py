@@ -73,7 +73,7 @@ class OuterUpdate:
         mine = self.state_dict()
         if state.keys() != mine.keys() or any(state[k].shape != mine[k].shape for k in mine):
             raise BalanceError(
-                "the saved outer loop is of other parameters: build it with those it was saved for, and the same average"
+                "the saved outer loop is of other parameters: build it with those it was saved for and the same average"
             )
         for kind, held in (("start", self.start), ("total", self.total)):
             for i, p in enumerate(held):

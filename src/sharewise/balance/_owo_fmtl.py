@@ -21,8 +21,8 @@ class OWOFMTL(LossBalancer):
     With utilities ``u_i = clip(C - L_i, u_min, u_max)``, the aim is the alpha-fairness of their averages over the
     horizon, ``F_a(mean_t u_t)``, and not the average of ``F_a(u_t)``. By Fenchel duality
     ``F_a(u) = min_w g(w) + w . u`` with prices ``w_i = u_i^-a`` at the minimum, so a step weighs the losses by the
-    prices (``m w_i / sum w``: the weights add up to m, as equal weights do) and then descends in the prices with what it
-    observed, within ``[u_max^-a, u_min^-a]``:
+    prices (``m w_i / sum w``: the weights add up to m, as equal weights do) and then descends in the prices with what
+    it observed, within ``[u_max^-a, u_min^-a]``:
 
     - ``multiplicative``: ``w_i <- w_i exp(-rate clip(u_i / v_i - 1, -1, 1))`` where ``v_i = w_i^(-1/a)``;
     - ``additive``: ``w_i <- w_i - s (u_i - v_i)`` with ``s = rate u_max^-a / (u_max - u_min)``.
@@ -31,10 +31,10 @@ class OWOFMTL(LossBalancer):
     ``v`` forgets over ``a / rate`` steps: an average over a horizon of H steps wants a rate near ``a / H`` or above.
 
     Source: our reading of the inner loop of "Equitable Multi-Task Learning for AI-RANs" (Raptis, Aslan, Iosifidis,
-    arXiv 2603.08717, 2026), of which only the abstract could be read, from the horizon-fair online learning it builds on
-    (Si Salem, Iosifidis, Neglia, arXiv 2208.05898, 2022). Ours: the multiplicative step, the scale of the additive one,
-    and the price of a task that joins. The outer loop is :class:`~sharewise.balance.OuterUpdate`. Not the method of the
-    name EMTL by Yuan and Zhang (2023).
+    arXiv 2603.08717, 2026), of which only the abstract could be read, from the horizon-fair online learning it builds
+    on (Si Salem, Iosifidis, Neglia, arXiv 2208.05898, 2022). Ours: the multiplicative step, the scale of the additive
+    one, and the price of a task that joins. The outer loop is :class:`~sharewise.balance.OuterUpdate`. Not the method
+    of the name EMTL by Yuan and Zhang (2023).
 
     Args:
         alpha: 0 for equal weights, 1 for proportional fairness, more for more evenness; a large one (16) comes close to
@@ -65,10 +65,12 @@ class OWOFMTL(LossBalancer):
         top = float(ceiling if u_max is None else u_max)
         if not 0 <= alpha <= _LARGEST_ALPHA:
             raise OptionError(
-                f"alpha must be between 0 and {_LARGEST_ALPHA:g}, got {alpha}: a large one, such as 16, stands for max-min"
+                f"alpha must be between 0 and {_LARGEST_ALPHA:g}, got {alpha}: a large one, say 16, stands for max-min"
             )
         if not (math.isfinite(ceiling) and 0 < u_min < top < math.inf):
-            raise OptionError(f"utilities need a finite ceiling and 0 < u_min < u_max, got {ceiling}, {u_min} and {top}")
+            raise OptionError(
+                f"utilities need a finite ceiling and 0 < u_min < u_max, got {ceiling}, {u_min} and {top}"
+            )
         if not 0 < rate < 1:
             raise OptionError(f"rate is the largest relative move of a price, between 0 and 1, got {rate}")
         if step not in STEPS:

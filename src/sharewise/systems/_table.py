@@ -10,7 +10,7 @@ WHERE: dict[str, str] = {
     "aim": "molecules.aim",
     "aim-moleculenet": "molecules.aim_moleculenet",
     "crop-hybrid": "crops.crop_hybrid",
-    "gcond": "balancing.gcond",
     "emtl": "balancing.emtl",
+    "gcond": "balancing.gcond",
     "ras": "representation.ras",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from . import _emtl_convex, _emtl_deep
@@ -15,22 +15,20 @@ from ._users import Change
 CHANGES: tuple[Change, ...] = ("switch", "churn")
 CHANGING = ("equal", "slot_fair", "owo_fmtl")
 """Arms that also meet users who switch, come and go; metrics with ``switch_`` and ``churn_`` before them."""
-DEEP = ("equal", "slot_fair", "min_max", "uncertainty", "owo_fmtl", "owo_fmtl_alpha16")
+DEEP = ("equal", "slot_fair", "owo_fmtl", "owo_fmtl_alpha16")
 """Arms that also train the network; metrics with ``deep_`` before them."""
-DEEP_PACE = {"uncertainty": 1.0}
-"""Adam does not see the scale of the weights: no pace there."""
 
 
 @dataclass(frozen=True)
 class Sizes:
     """Of one scale."""
 
-    convex: Convex = Convex()
-    changing: Convex = Convex(rounds=100)
-    deep: Deep = Deep()
+    convex: Convex
+    changing: Convex
+    deep: Deep
 
 
-DEFAULT = Sizes()
+DEFAULT = Sizes(Convex(), Convex(rounds=100), Deep())
 SMOKE = Sizes(Convex(rounds=8, steps=3), Convex(rounds=8, steps=3), Deep(rounds=4, steps=2, period=2))
 PAPER = Sizes(Convex(rounds=1000), Convex(rounds=1000), Deep(rounds=400))
 
@@ -48,6 +46,5 @@ def run_arm(name: str, policy: Policy, sizes: Sizes, seed: int) -> dict[str, flo
             there = _emtl_convex.run(policy, seed, sizes.changing, change)
             found |= {f"{change}_{metric}": value for metric, value in there.items()}
     if name in DEEP:
-        paced = replace(policy, pace=DEEP_PACE.get(name, policy.pace))
-        found |= {f"deep_{metric}": value for metric, value in _emtl_deep.run(paced, seed, sizes.deep).items()}
+        found |= {f"deep_{metric}": value for metric, value in _emtl_deep.run(policy, seed, sizes.deep).items()}
     return found

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...balance import Balancer, OuterUpdate, backward
+from ...balance import OuterUpdate, backward
 from ._horizon import equity, horizon_means
 from ._policies import Policy
 from ._users import Array, Change, Users, drifting_users, hindsight_optimum
@@ -32,7 +32,7 @@ class Convex:
     rate: float = 0.05
 
 
-def run(policy: Policy, seed: int, sizes: Convex = Convex(), change: Change = "drift") -> dict[str, float]:
+def run(policy: Policy, seed: int, sizes: Convex, change: Change = "drift") -> dict[str, float]:
     """Metrics of a policy on the users of a seed; all policies see the same batches."""
     users = drifting_users(seed, sizes.rounds, change)
     utilities = learn(policy, users, seed, sizes)
@@ -64,7 +64,7 @@ def learn(policy: Policy, users: Users, seed: int, sizes: Convex) -> Array:
             if inner is not None:
                 inner.step()
                 inner.zero_grad()
-            _step(x, policy.pace * sizes.rate)
+            _step(x, sizes.rate)
             outer.step()
         outer.end_round()
     return utilities.reshape(-1, m)

@@ -56,7 +56,7 @@ class Users(nn.Module):
 
 @lru_cache(maxsize=1)
 def digits() -> tuple[Tensor, npt.NDArray[np.int64]]:
-    """Images as each user sees them ``[users, 1797, 1, 8, 8]`` in about [0, 1], and labels ``[1797]`` (scikit-learn)."""
+    """Images as each user sees them ``[users, 1797, 1, 8, 8]``, in about [0, 1], and labels ``[1797]``."""
     from scipy.ndimage import rotate
     from sklearn.datasets import load_digits
 
@@ -67,7 +67,7 @@ def digits() -> tuple[Tensor, npt.NDArray[np.int64]]:
     return torch.tensor(np.stack(seen), dtype=torch.float32).unsqueeze(2), found.target.astype(np.int64)
 
 
-def run(policy: Policy, seed: int, sizes: Deep = Deep()) -> dict[str, float]:
+def run(policy: Policy, seed: int, sizes: Deep) -> dict[str, float]:
     """Metrics of a policy: utilities ``1 - loss / 3`` and accuracies on held-out images after each round.
 
     Utilities are those of the model as it was served during the round, that is at its end, on the labels the user had
@@ -94,12 +94,10 @@ def learn(policy: Policy, seed: int, sizes: Deep) -> tuple[npt.NDArray[np.float6
     torch.manual_seed(seed)
     model = Users(m)
     balancer = policy.balancer(names, ceiling=CEILING, u_min=LIMITS[0], u_max=LIMITS[1])
-    optimizer = torch.optim.Adam(
-        [
-            {"params": model.parameters(), "lr": policy.pace * sizes.rate},
-            *([{"params": list(balancer.parameters()), "lr": policy.learned_rate}] if list(balancer.parameters()) else []),
-        ]
-    )
+    groups = [{"params": model.parameters(), "lr": sizes.rate}]
+    if learned := list(balancer.parameters()):
+        groups.append({"params": learned, "lr": policy.learned_rate})
+    optimizer = torch.optim.Adam(groups)
     outer = OuterUpdate(model.trunk.parameters(), beta=policy.beta, average=policy.average)
     losses, right = np.empty((sizes.rounds, m)), np.empty((sizes.rounds, m))
     pools: list[npt.NDArray[np.int64]] = []

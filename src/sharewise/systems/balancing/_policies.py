@@ -15,7 +15,6 @@ class Policy:
     """A balancer by name with its options, the outer loop's ``beta`` (0: none, every round starts anew), and ablations.
 
     ``forget``: the prices are reset at the start of each round. ``average``: the outer loop follows the mean iterate.
-    ``pace`` multiplies the model's step size, for methods whose weights do not add up to the number of users.
     ``learned_rate``: of Adam, for balancers with parameters.
     """
 
@@ -24,8 +23,7 @@ class Policy:
     beta: float = 0.3
     average: bool = False
     forget: bool = False
-    pace: float = 1.0
-    learned_rate: float = 0.025
+    learned_rate: float = 0.0025
 
     def balancer(self, names: Sequence[str], **utility: float) -> Balancer:
         """A new balancer; ``utility`` (``ceiling``, ``u_min``, ``u_max``) for those that know utilities."""
@@ -46,7 +44,7 @@ POLICIES: dict[str, Policy] = {
     "slot_fair": Policy("slot_fair"),
     "slot_fair_alpha4": Policy("slot_fair", {"alpha": 4.0}),
     "min_max": Policy("worst_user"),
-    "uncertainty": Policy("uncertainty", pace=2.5),
+    "uncertainty": Policy("uncertainty"),
     "owo_fmtl": Policy(),
     "owo_fmtl_matched": Policy(options={"alpha": 3.4}),
     "owo_fmtl_alpha1": Policy(options={"alpha": 1.0}),
@@ -57,5 +55,5 @@ POLICIES: dict[str, Policy] = {
     "owo_fmtl_forgets": Policy(forget=True),
     "owo_fmtl_no_outer": Policy(beta=0.0),
 }
-"""Arm -> policy. ``owo_fmtl_matched`` has the alpha whose smallest utility was that of ``slot_fair_alpha4`` on five other
-seeds."""
+"""Arm -> policy. ``owo_fmtl_matched`` has the alpha whose smallest utility was that of ``slot_fair_alpha4`` on five
+other seeds."""

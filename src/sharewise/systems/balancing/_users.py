@@ -27,7 +27,7 @@ class Users:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """"user 1", ..."""
+        """ "user 1", ..."""
         return tuple(f"user {i + 1}" for i in range(len(self.noise)))
 
     def losses(self, x: Array, round_: int) -> Array:

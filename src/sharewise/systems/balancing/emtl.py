@@ -26,12 +26,12 @@ PAPER = Paper(
 
 CLAIMS = (
     Claim(
-        "Matched: with alpha 3.4 its smallest mean utility is within 0.03 of that of fairness in each step with alpha 4",
+        "Matched: with alpha 3.4 its smallest mean utility is within 0.03 of that of fairness in each step, alpha 4",
         metric="min_utility", arm="owo_fmtl_matched", versus="slot_fair_alpha4", better="higher", relative=False,
         within=0.03,
     ),
     Claim(
-        "At this matched smallest utility its mean utility is higher than that of fairness in each step, by at least 0.04",
+        "At this matched smallest utility its mean utility is higher than with fairness in each step, by at least 0.04",
         metric="mean_utility", arm="owo_fmtl_matched", versus="slot_fair_alpha4", better="higher", relative=False,
         margin=0.04,
     ),
@@ -48,7 +48,7 @@ CLAIMS = (
         metric="gap_ratio", arm="owo_fmtl", at_most=1.0,
     ),
     Claim(
-        "Forgetting the prices at the start of each round raises the gap: memory is what makes it fair over the horizon",
+        "Forgetting the prices at the start of each round raises the gap: memory makes it fair over the horizon",
         metric="gap", arm="owo_fmtl", versus="owo_fmtl_forgets",
     ),
     Claim(
@@ -101,7 +101,7 @@ CLAIMS = (
     remarks=[],
 )
 def arms(scale: Scale) -> Mapping[str, Callable[[int], dict[str, float]]]:
-    """Equal weights, fairness in each step, min-max, learned weights, horizon fairness, and what is left without parts."""
+    """Equal weights, fairness in each step, min-max, learned weights, horizon fairness, and its ablations."""
     from ._emtl_arms import DEFAULT, PAPER, SMOKE
     from ._emtl_arms import arms as make
 
