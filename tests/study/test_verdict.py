@@ -32,6 +32,7 @@ def side(outcomes: list[str], low: float, high: float, arm: str = "equal", group
         (["as good", "better"], -0.5, 0.5, "share: as good and cheaper"),
         (["as good", "unclear"], -0.5, 0.5, "too little data to say"),
         (["unclear", "unclear"], -2.0, -0.1, "do not share"),
+        (["as good", "unclear"], -0.8, -0.1, "too little data to say"),  # worse on average, by less than the margin
         ([], -0.5, 0.5, "too little data to say"),
     ],
 )

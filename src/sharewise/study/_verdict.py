@@ -32,10 +32,10 @@ class Side:
         """The mean over tasks is shown to be better, and no task is shown to be worse."""
         return self.delta_m is not None and self.delta_m.low > 0 and not self.tasks("worse")
 
-    @property
-    def harms(self) -> bool:
-        """A task, or the mean over tasks, is shown to be worse."""
-        return bool(self.tasks("worse")) or (self.delta_m is not None and self.delta_m.high < 0)
+    def harms(self, margin: float) -> bool:
+        """A task, or the mean over tasks, is shown to be worse, and not shown to be so by less than the margin."""
+        mean = self.delta_m
+        return bool(self.tasks("worse")) or (mean is not None and mean.high < 0 and mean.low <= -100 * margin)
 
 
 def decide(shared: Side, groups: Side | None, margin: float, cheaper: dict[str, dict[str, float]]) -> Verdict:
@@ -57,7 +57,7 @@ def decide(shared: Side, groups: Side | None, margin: float, cheaper: dict[str, 
         answer = "share: as good and cheaper"
     elif groups is not None and parts and len(groups.groups) > 1 and (groups.gains or groups.harmless):
         answer, side = "share in these groups", groups
-    elif shared.harms:
+    elif shared.harms(margin):
         answer, side = "do not share", None
     else:
         answer, side = "too little data to say", None

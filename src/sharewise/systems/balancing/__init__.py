@@ -1,4 +1,4 @@
-"""Published ways to balance, tried: the system ``gcond``, and its parts for a model and losses of one's own.
+"""Published ways to balance, tried: ``gcond``, with its parts for a model and losses of one's own, and ``emtl``.
 
 Names are loaded when first used: the registry imports this package only to read what a system claims.
 """
