@@ -57,7 +57,7 @@ def test_the_walk_stops_at_a_representation() -> None:
 def test_inputs_that_ask_for_a_gradient_are_not_shared_parameters() -> None:
     model = net(2)
     x = batch().requires_grad_()
-    shared, own = split_leaves(list(model.losses(x).values()), None)
+    shared, own = split_leaves(find_leaves(list(model.losses(x).values())), None)
     assert ids(shared) == ids(list(model.trunk.parameters()))
     assert all(id(x) in ids(o) for o in own)
 
@@ -65,7 +65,7 @@ def test_inputs_that_ask_for_a_gradient_are_not_shared_parameters() -> None:
 def test_frozen_parameters_given_are_left_out() -> None:
     model = net(2)
     model.trunk[0].weight.requires_grad_(False)
-    shared, _ = split_leaves(list(model.losses(batch()).values()), list(model.trunk.parameters()))
+    shared, _ = split_leaves(find_leaves(list(model.losses(batch()).values())), list(model.trunk.parameters()))
     assert len(shared) == 3
 
 

@@ -160,7 +160,7 @@ def test_options_that_are_not_known() -> None:
     losses = {"a": ok()}
     with pytest.raises(OptionError, match='mode "lop" is not known; did you mean "loop"'):
         sw.backward(losses, create("equal"), mode="lop")
-    with pytest.raises(OptionError, match="known: auto, loop, batched, representation"):
+    with pytest.raises(OptionError, match="known: auto, loop, batched, gram, disjoint, representation"):
         sw.backward(losses, create("equal"), mode="xyz")
     with pytest.raises(OptionError, match='on_nonfinite "skip" is not known; did you mean'):
         sw.backward(losses, create("equal"), on_nonfinite="skip")

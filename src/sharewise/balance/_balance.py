@@ -24,6 +24,8 @@ class Balance:
         skipped: tasks left out because of a loss or gradient that was not finite. If no task is left, or a step is
             skipped as a whole, ``names`` is empty and no gradient was filled.
         notes: what else the method tells of its decision, by name; see :class:`Balancer`.
+        groups: where each group of parameters was decided on by itself, the outcome of each; there are then no
+            weights for the whole, and ``gram`` is that of all groups together.
     """
 
     names: tuple[str, ...]
@@ -32,6 +34,7 @@ class Balance:
     gram: Tensor | None = None
     skipped: tuple[str, ...] = ()
     notes: dict[str, Tensor] = field(default_factory=dict)
+    groups: dict[str, Balance] = field(default_factory=dict)
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:

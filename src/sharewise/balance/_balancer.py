@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -41,9 +42,26 @@ class Balancer(nn.Module):
         self.tasks = None if tasks is None else tuple(tasks)
         self.task_state = TaskState()
         self.generator = None if seed is None else torch.Generator().manual_seed(seed)
+        self.group_names: list[str] = []
+        self.group_balancers = nn.ModuleList()
         self.notes: dict[str, Tensor] = {}
         """What the last decision has to tell observers besides its weights (``projected``: bool ``[m, m]``, task i's
         gradient lost its part along task j's); never part of the state."""
+
+    def group(self, name: str) -> Balancer:
+        """The balancer that decides for one group of parameters: a copy of this one, with a state of its own.
+
+        Made when first asked for, saved and loaded with this one; its generator starts from a seed of its own.
+        """
+        if name not in self.group_names:
+            alone = copy.deepcopy(self)
+            alone.group_names, alone.group_balancers = [], nn.ModuleList()
+            if alone.generator is not None:
+                alone.generator.manual_seed(alone.generator.initial_seed() + 1 + len(self.group_names))
+            self.group_names.append(name)
+            self.group_balancers.append(alone)
+        found: Balancer = self.group_balancers[self.group_names.index(name)]  # type: ignore[assignment]
+        return found
 
     def end_epoch(self) -> None:
         """Told at the end of each epoch; :func:`sharewise.fit` does it."""
@@ -89,6 +107,8 @@ class Balancer(nn.Module):
         own["task_state.names"] = encode_names(self.task_state.names)
         if self.generator is not None:
             own["generator"] = self.generator.get_state()
+        if self.group_names:
+            own["group_names"] = encode_names(self.group_names)
         return own
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
@@ -105,6 +125,8 @@ class Balancer(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
+        for name in decode_names(state_dict[prefix + "group_names"]) if prefix + "group_names" in state_dict else ():
+            self.group(name)
         found = {}
         for key in self._own_state():
             if prefix + key in state_dict:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-import torch
 import torch.distributed as distributed
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import BalanceError, ModelError, OptionError, nearest
+from ..errors import BalanceError, OptionError, nearest
 from ._balancer import Balancer
-from ._graph import reaches
 from ._reducer import Reducer
 
 NONFINITE = ("raise", "skip task", "skip step", "ignore")
@@ -62,26 +61,6 @@ def check_losses(losses: Mapping[str, Tensor]) -> None:
             )
 
 
-def shared_list(shared: Iterable[Tensor] | nn.Module | None) -> list[Tensor] | None:
-    """``shared`` as a list of parameters; a module gives its ``shared_parameters()``, or else all its parameters."""
-    if shared is None:
-        return None
-    if isinstance(shared, nn.parallel.DistributedDataParallel):
-        raise ModelError(
-            "shared is wrapped in DistributedDataParallel, which would average at most the first task's gradient "
-            "over processes and let them drift apart: pass the module inside it (.module), never call the wrapper's "
-            "forward, and give reducer=MeanReducer()"
-        )
-    if isinstance(shared, nn.Module):
-        method = getattr(shared, "shared_parameters", shared.parameters)
-        shared = method()
-    parameters = list({id(p): p for p in shared}.values())
-    for p in parameters:
-        if not isinstance(p, Tensor):
-            raise ModelError(f"shared must hold parameters, got {type(p).__name__}: pass module.parameters()")
-    return parameters
-
-
 def not_finite(values: Tensor) -> list[int]:
     """Positions of entries of ``[m]`` that are NaN or infinite; waits for the device."""
     return [i for i, value in enumerate(values.tolist()) if not math.isfinite(value)]
@@ -96,19 +75,39 @@ def refuse(names: Iterable[str], what: str) -> BalanceError:
     )
 
 
-def rows_not_finite(squares: Tensor, blocks: Sequence[Tensor]) -> list[int]:
-    """Positions of rows with an entry that is not finite, given their squared norms (which may overflow)."""
-    return [t for t in not_finite(squares) if not all(bool(torch.isfinite(b[t]).all()) for b in blocks)]
-
-
-def check_reached(names: Sequence[str], losses: Sequence[Tensor], squares: Tensor, targets: Sequence[Tensor]) -> None:
-    """Raise for a zero row whose loss has no path to the tensors; a gradient that just is zero is fine."""
-    for t, square in enumerate(squares.tolist()):
-        if square == 0 and not reaches(losses[t], targets):
+def check_reached(names: Sequence[str], reached: Sequence[bool]) -> None:
+    """Raise for a loss without a path to what is shared; a gradient that just is zero is fine."""
+    for name, found in zip(names, reached, strict=True):
+        if not found:
             raise BalanceError(
-                f'the loss of task "{names[t]}" does not depend on any shared parameter, so it cannot be balanced '
+                f'the loss of task "{name}" does not depend on any shared parameter, so it cannot be balanced '
                 "with the others: leave it out and call .backward() on it"
             )
+
+
+def check_batches(batches: int) -> None:
+    """A whole number of at least 1."""
+    if not isinstance(batches, int) or batches < 1:
+        raise OptionError(f"batches must be a whole number of at least 1, got {batches!r}")
+
+
+def check_samples(
+    losses: Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]], balancer: Balancer
+) -> list[Mapping[str, Tensor]]:
+    """The losses of each independent batch, checked; several only for a method that asks for them."""
+    samples: list[Any] = [losses]
+    if isinstance(losses, Sequence) and all(isinstance(sample, Mapping) for sample in losses):
+        samples = list(losses)
+    for sample in samples:
+        check_losses(sample)
+    if not samples or len(samples) > balancer.samples:
+        raise BalanceError(
+            f"{type(balancer).__name__} takes the losses of {balancer.samples} independent batch(es) a step, got "
+            f"{len(samples)}: to add up the gradients of several batches use Accumulation"
+        )
+    if any(list(sample) != list(samples[0]) for sample in samples):
+        raise BalanceError(f"each batch must have the same tasks in the same order, got {[list(s) for s in samples]}")
+    return samples
 
 
 def check_representation(tensors: Sequence[Tensor]) -> None:

@@ -9,19 +9,21 @@ from typing import Any
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
-_SHARED = -1
+SHARED = -1
 
 
 @dataclass(frozen=True)
 class Leaves:
     """Leaf tensors that losses reach.
 
-    ``shared``: reached by two or more losses; ``own[t]``: reached by loss t alone. In the order of the walk, which
-    is the same for the same graph.
+    ``shared``: reached by two or more losses; ``own[t]``: reached by loss t alone. ``nodes``: every operation and
+    leaf on the way -> the one task whose loss depends on it, or ``SHARED``. In the order of the walk, which is the
+    same for the same graph.
     """
 
     shared: list[Tensor]
     own: list[list[Tensor]]
+    nodes: dict[Any, int]
 
 
 def find_leaves(losses: Sequence[Tensor], stop: Iterable[Tensor] = ()) -> Leaves:
@@ -38,22 +40,22 @@ def find_leaves(losses: Sequence[Tensor], stop: Iterable[Tensor] = ()) -> Leaves
         while pending:
             node = pending.pop()
             before = owner.get(node)
-            if before in (t, _SHARED) or id(node) in stops:
+            if before in (t, SHARED) or id(node) in stops:
                 continue
-            owner[node] = t if before is None else _SHARED
+            owner[node] = t if before is None else SHARED
             children = node.next_functions
             if children:
                 pending.extend([child for child, _ in children if child is not None])
             elif hasattr(node, "variable"):  # an AccumulateGrad node: the end of a path, holding its leaf
                 found[node] = node.variable
-    leaves = Leaves([], [[] for _ in losses])
+    leaves = Leaves([], [[] for _ in losses], owner)
     for node, leaf in found.items():
         who = owner[node]
-        (leaves.shared if who == _SHARED else leaves.own[who]).append(leaf)
+        (leaves.shared if who == SHARED else leaves.own[who]).append(leaf)
     return leaves
 
 
-def split_leaves(losses: Sequence[Tensor], shared: Sequence[Tensor] | None) -> tuple[list[Tensor], list[list[Tensor]]]:
+def split_leaves(leaves: Leaves, shared: Sequence[Tensor] | None) -> tuple[list[Tensor], list[list[Tensor]]]:
     """The shared parameters, and for each task the leaves that get its own gradient.
 
     Shared are the parameters given, else those reached by two or more tasks (all there are, if there is only one
@@ -61,10 +63,9 @@ def split_leaves(losses: Sequence[Tensor], shared: Sequence[Tensor] | None) -> t
     shared; such a leaf, and a parameter several tasks reach that is not among the ones given, gets the gradient of
     every task that reaches it, as in a plain backward pass.
     """
-    leaves = find_leaves(losses)
     own = leaves.own
     if shared is None:
-        candidates = leaves.shared if len(losses) > 1 else own[0]
+        candidates = leaves.shared if len(own) > 1 else own[0]
         chosen: list[Tensor] = [p for p in candidates if isinstance(p, nn.Parameter)]
     else:
         chosen = [p for p in shared if p.requires_grad]

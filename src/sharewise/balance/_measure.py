@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import _checks as checks
-from ._backward import Present
 from ._balance import Balance
-from ._gram import full_precision
+from ._part import Present
 from ._reducer import Reducer
-from ._take import MODES, take_rows
+from ._shared import Parameters, Shared
+from ._take import MODES, choose_mode, take_rows
 
 
 def measure(
     losses: Mapping[str, Tensor],
     *,
-    shared: Iterable[Tensor] | nn.Module | None = None,
+    shared: Parameters | Mapping[str, Parameters] | None = None,
     representation: Tensor | Sequence[Tensor] | None = None,
     mode: str = "auto",
     reducer: Reducer | None = None,
@@ -32,10 +32,9 @@ def measure(
     checks.check_losses(losses)
     checks.check_processes(reducer)
     present = Present.of(losses, reducer)
-    rows, _ = take_rows(present.losses, checks.shared_list(shared), representation, mode=mode, keep=True)
+    mode = choose_mode(mode, "gram", reducer, representation)
+    taken = take_rows(present.losses, Shared.of(shared).parameters, representation, mode=mode, keep=True)
+    checks.check_reached(present.names, taken.reached)
     if reducer is not None:
-        rows.reduce(reducer)
-    with full_precision(rows.blocks[0]):
-        gram = rows.gram()
-    checks.check_reached(present.names, present.losses, gram.diagonal(), rows.targets)
-    return Balance(present.names, present.values.sum(), None, gram)
+        taken.rows.reduce(reducer)
+    return Balance(present.names, present.values.sum(), None, taken.rows.gram())

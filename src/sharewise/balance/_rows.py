@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from ._gram import gram_matrix, weighted_sum
+from ._factor import take
+from ._gram import Products, gram_matrix, weighted_sum
 from ._reducer import Reducer
 
 
@@ -18,19 +19,28 @@ class Rows:
 
     Args:
         targets: the tensors differentiated for.
-        blocks: the rows, cut into matrices ``[m, n_b]``: one for each device and dtype, or one a tensor.
+        blocks: rows that are formed, cut into matrices ``[m, n_b]``: one for each device, dtype and group, or one a
+            tensor.
         members: for each block, the positions of the tensors whose entries its columns hold, in order.
         used: for each tensor, whether any loss depends on it.
+        factors: position of a tensor -> its rows as products, for tensors that are in no block.
     """
 
     targets: Sequence[Tensor]
     blocks: list[Tensor]
     members: list[list[int]]
     used: list[bool]
+    factors: dict[int, Products] = field(default_factory=dict)
 
-    def gram(self) -> Tensor:
-        """Inner products ``[m, m]`` in float64; see :func:`~sharewise.balance._gram.gram_matrix`."""
-        return gram_matrix(self.blocks)
+    def gram(self, other: Rows | None = None) -> Tensor:
+        """Inner products ``[m, m]`` in float64, with the rows of another batch if given; see ``gram_matrix``."""
+        second = None if other is None else (other.blocks, [other.factors[i] for i in self.factors])
+        return gram_matrix(self.blocks, list(self.factors.values()), second)
+
+    def finite(self, task: int) -> bool:
+        """Whether all entries of a task's row are finite."""
+        whole = all(bool(torch.isfinite(b[task]).all()) for b in self.blocks)
+        return whole and all(f.finite(task) for f in self.factors.values())
 
     def reduce(self, reducer: Reducer) -> None:
         """Combine the rows with those of other processes, which may use tensors that this one does not."""
@@ -46,36 +56,73 @@ class Rows:
             wide = torch.promote_types(wide, b.dtype)
         return torch.cat([b.to(self.blocks[0].device, wide) for b in self.blocks], dim=1)
 
-    def combine(self, weights: Tensor) -> list[Tensor]:
-        """``weights @ rows``, a gradient for each of the targets."""
-        return self._cut([weighted_sum(weights, b) for b in self.blocks])
+    def combine(self, weights: Tensor) -> dict[int, Tensor]:
+        """``weights @ rows``: position of a tensor -> gradient."""
+        found = self._cut([weighted_sum(weights, b) for b in self.blocks])
+        return found | {i: f.combine(weights) for i, f in self.factors.items()}
 
-    def cut(self, direction: Tensor) -> list[Tensor]:
-        """A direction ``[n]`` in the order of :meth:`matrix` -> a gradient for each of the targets."""
+    def cut(self, direction: Tensor) -> dict[int, Tensor]:
+        """A direction ``[n]`` in the order of :meth:`matrix` -> position of a tensor -> gradient."""
         return self._cut(list(direction.split([b.shape[1] for b in self.blocks])))
 
     def select(self, keep: Sequence[int]) -> Rows:
-        """The rows at these positions (a copy)."""
-        return Rows(self.targets, [b[list(keep)] for b in self.blocks], self.members, self.used)
+        """The rows at these positions (a copy); -1 stands for a row of zeros."""
+        factors = {i: f.select(keep) for i, f in self.factors.items()}
+        return replace(self, blocks=[take(b, keep) for b in self.blocks], factors=factors)
 
-    def deposit(self, gradients: Sequence[Tensor]) -> None:
+    def part(self, positions: Collection[int]) -> Rows:
+        """The columns of the tensors at these positions, which share no block with others."""
+        chosen = [k for k, places in enumerate(self.members) if places and places[0] in positions]
+        return replace(
+            self,
+            blocks=[self.blocks[k] for k in chosen],
+            members=[self.members[k] for k in chosen],
+            factors={i: f for i, f in self.factors.items() if i in positions},
+        )
+
+    def add(self, other: Rows) -> None:
+        """Add the rows of another batch, of the same tasks and tensors in the same order."""
+        for mine, yours in zip(self.blocks, other.blocks, strict=True):
+            mine += yours
+        self.used = [a or b for a, b in zip(self.used, other.used, strict=True)]
+        self.factors = {i: f.extend(other.factors[i]) for i, f in self.factors.items()}
+
+    def join(self, other: Rows) -> Rows:
+        """These rows and those of the same tasks for other tensors, side by side."""
+        count = len(self.targets)
+        members = [[i + count for i in places] for places in other.members]
+        factors = self.factors | {i + count: f for i, f in other.factors.items()}
+        return Rows(
+            [*self.targets, *other.targets],
+            self.blocks + other.blocks,
+            self.members + members,
+            self.used + other.used,
+            factors,
+        )
+
+    def scale(self, factor: float) -> None:
+        """Multiply all rows, in place."""
+        for block in (*self.blocks, *(f.outputs for f in self.factors.values())):
+            block *= factor
+
+    def deposit(self, gradients: Mapping[int, Tensor]) -> None:
         """Hand each target its gradient: leaves by adding to ``.grad``, activations by a pass on to their leaves.
 
         A parameter that no loss depends on is left as it is, as a backward pass would.
         """
-        used = [(p, g) for p, g, used in zip(self.targets, gradients, self.used, strict=True) if used]
+        used = [(self.targets[i], g) for i, g in sorted(gradients.items()) if self.used[i]]
         add_gradients([(p, g) for p, g in used if p.is_leaf])
         inner = [(p, g) for p, g in used if not p.is_leaf]
         if inner:
             torch.autograd.backward([p for p, _ in inner], [g for _, g in inner])
 
-    def _cut(self, flats: list[Tensor]) -> list[Tensor]:
+    def _cut(self, flats: list[Tensor]) -> dict[int, Tensor]:
         pieces: dict[int, Tensor] = {}
         for flat, places in zip(flats, self.members, strict=True):
             sizes = [self.targets[i].numel() for i in places]
             for i, piece in zip(places, flat.split(sizes), strict=True):
                 pieces[i] = piece.view(self.targets[i].shape).to(self.targets[i])
-        return [pieces[i] for i in range(len(self.targets))]
+        return pieces
 
 
 def add_gradients(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:

@@ -1,19 +1,53 @@
-"""Taking gradient rows: a backward pass a task, or one vectorised over tasks."""
+"""Taking gradient rows: which tensors, in which form, by which backward passes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..errors import BalanceError, OptionError
 from ._checks import check_representation
-from ._graph import leaves_before, split_leaves
+from ._disjoint import Disjoint, owned_apart, take_disjoint
+from ._gram import Products
+from ._graph import find_leaves, leaves_before, reaches, split_leaves
+from ._passes import OwnGradients, Sinks, batched, in_loop
+from ._reading import begin_factor, read_uses, worthwhile
+from ._reducer import Reducer
 from ._rows import Rows
+from ._uses import Use, find_uses
 
-OwnGradients = list[list[tuple[Tensor, Tensor]]]
-"""For each task, the leaves that are not balanced and their gradients, kept aside until the decision is taken."""
+MODES = ("auto", "loop", "batched", "gram", "disjoint", "representation")
+_PRODUCTS = ("gram", "disjoint")
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Rows, the gradients of what is not shared, and for each loss whether it depends on anything shared."""
+
+    rows: Rows
+    own: OwnGradients
+    reached: list[bool]
+
+
+def choose_mode(
+    mode: str, needs: str, reducer: Reducer | None, representation: Tensor | Sequence[Tensor] | None
+) -> str:
+    """The mode to take, ``auto`` resolved; raises :class:`OptionError` for one that cannot serve."""
+    if mode in _PRODUCTS:
+        if needs != "gram":
+            raise OptionError(f'mode "{mode}" never forms the gradients this method needs: use mode="auto"')
+        if reducer is not None:
+            raise OptionError(f'mode "{mode}" has no rows that could be averaged over processes: use mode="auto"')
+        if representation is not None:
+            raise OptionError(
+                f'mode "{mode}" cannot take gradients of an activation: leave out representation=... or the mode'
+            )
+    if mode == "auto":
+        return "gram" if needs == "gram" and reducer is None and representation is None else "loop"
+    return mode
 
 
 def take_rows(
@@ -22,144 +56,96 @@ def take_rows(
     representation: Tensor | Sequence[Tensor] | None,
     *,
     mode: str,
+    labels: Mapping[int, str] | None = None,
+    batches: int = 1,
     scale: float | Tensor = 1.0,
     keep: bool = False,
-) -> tuple[Rows, OwnGradients]:
+) -> Taken:
     """Gradients of ``scale`` times each loss, for what is shared (the rows) and for what is not.
 
-    With a ``representation`` the rows are its gradients, and its trunk is not passed. ``keep`` retains the graph.
+    Args:
+        losses: m scalars.
+        shared: the parameters to balance; found in the graph if ``None``.
+        representation: the rows are its gradients instead, and its trunk is not passed.
+        mode: ``loop``, ``batched``, or ``gram``: a loop that leaves the rows of a weight as products where that is
+            cheaper.
+        labels: ``id`` of a parameter -> its group; rows of different groups do not share a block.
+        batches: how many batches are going to be accumulated.
+        scale: the loss scale.
+        keep: retain the graph.
+
     Raises :class:`BalanceError` where nothing is shared.
     """
+    factors: dict[int, Products] = {}
+    sinks: Sinks = []
     if representation is not None:
         targets = [representation] if isinstance(representation, Tensor) else list(representation)
         check_representation(targets)
         own = leaves_before(losses, targets)
+        keep = True
     elif mode == "representation":
         raise OptionError('mode "representation" needs the activation: pass representation=z')
     else:
-        targets, own = split_leaves(losses, shared)
+        leaves = find_leaves(losses)
+        targets, own = split_leaves(leaves, shared)
     if not targets:
         raise BalanceError(
             "no parameter is reached by two or more of the losses, so there is nothing to balance: "
             "name the shared ones with shared=..., or call .backward() on the sum"
         )
-    # On CPUs the loop is faster than vmap and works with every operation.
-    take = TAKE.get(mode, in_loop)
-    return take(losses, targets, own, scale, keep or representation is not None)
+    if mode == "batched":
+        rows, mine = batched(losses, targets, own, scale)
+        return Taken(rows, mine, [reaches(loss, targets) for loss in losses])
+    if mode in _PRODUCTS:
+        uses = find_uses(leaves.nodes, targets)
+        if mode == "disjoint" or (len(losses) > 1 and owned_apart(leaves.nodes, uses)):
+            found = take_disjoint(losses, targets, own, leaves.nodes, uses, scale)
+            if found is not None:
+                return _from_disjoint(found, losses, targets)
+        factors, sinks = _factors(uses, targets, len(losses), batches)
+    formed = [i for i in range(len(targets)) if i not in factors]
+    blocks, members, views = _buffers(targets, formed, labels or {}, len(losses))
+    sinks = [(targets[i], view, i) for i, view in zip(formed, views, strict=True)] + sinks
+    reached, mine = in_loop(losses, sinks, own, scale, keep)
+    used = set().union(*reached)
+    rows = Rows(targets, blocks, members, [i in used for i in range(len(targets))], factors)
+    return Taken(rows, mine, [bool(r) for r in reached])
 
 
-def seed(loss: Tensor, scale: float | Tensor) -> Tensor | None:
-    """What a backward pass of ``scale`` times the loss starts from; a tensor is not waited for."""
-    return None if is_one(scale) else torch.ones_like(loss) * scale
+def _from_disjoint(found: Disjoint, losses: Sequence[Tensor], targets: Sequence[Tensor]) -> Taken:
+    blocks = [rows.flatten(1) for rows in found.formed.values()]
+    rows = Rows(targets, blocks, [[i] for i in found.formed], [True] * len(targets), {**found.factors})
+    return Taken(rows, found.own, [t in found.touched or reaches(loss, targets) for t, loss in enumerate(losses)])
 
 
-def is_one(scale: float | Tensor) -> bool:
-    """Whether the scale is the plain number 1."""
-    return not isinstance(scale, Tensor) and scale == 1
+def _factors(
+    uses: Sequence[Sequence[Use]], targets: Sequence[Tensor], tasks: int, batches: int
+) -> tuple[dict[int, Products], Sinks]:
+    """The targets whose rows are cheaper kept as products, and where their passes stop and write to."""
+    factors: dict[int, Products] = {}
+    sinks: Sinks = []
+    for i, (weight, found) in enumerate(zip(targets, uses, strict=True)):
+        readings = read_uses(found, weight)
+        if readings is not None and worthwhile(readings, batches):
+            factors[i], views = begin_factor(weight, readings, tasks)
+            sinks += [(r.edge, view, i) for r, view in zip(readings, views, strict=True)]
+    return factors, sinks
 
 
-def in_loop(
-    losses: Sequence[Tensor],
-    targets: Sequence[Tensor],
-    own: Sequence[Sequence[Tensor]],
-    scale: float | Tensor,
-    keep: bool,
-) -> tuple[Rows, OwnGradients]:
-    """One backward pass a task, each row written into its place of one preallocated buffer.
-
-    The same pass gives the task's own gradients. Memory: one matrix ``[m, n]`` and one task's gradients.
-    """
-    members, blocks, views = _buffers(targets, len(losses))
-    used = [False] * len(targets)
-    mine: OwnGradients = []
-    for t, loss in enumerate(losses):
-        gradients = torch.autograd.grad(
-            loss,
-            [*targets, *own[t]],
-            grad_outputs=seed(loss, scale),
-            retain_graph=keep or t + 1 < len(losses),
-            allow_unused=True,
-        )
-        for i, (view, gradient) in enumerate(zip(views, gradients, strict=False)):
-            if gradient is None:
-                view[t].zero_()
-            else:
-                view[t].copy_(gradient)
-                used[i] = True
-        rest = gradients[len(targets) :]
-        mine.append([(p, g) for p, g in zip(own[t], rest, strict=True) if g is not None])
-        del gradient, gradients  # one task's gradients at a time are held, not two
-    return Rows(targets, blocks, members, used), mine
-
-
-def batched(
-    losses: Sequence[Tensor],
-    targets: Sequence[Tensor],
-    own: Sequence[Sequence[Tensor]],
-    scale: float | Tensor,
-    keep: bool,
-) -> tuple[Rows, OwnGradients]:
-    """All rows by one backward pass vectorised over tasks (``torch.vmap``), after one plain pass for the heads.
-
-    Rows stay in one block a tensor, so there is no second copy unless a balancer needs the whole matrix. The graph
-    is kept, for a second look at rows that are not finite. Raises :class:`BalanceError` for an operation without a
-    batching rule (recurrent layers on CUDA, compiled forwards, some custom functions).
-    """
-    stacked = torch.stack([loss.to(losses[0]) for loss in losses])
-    seeds = torch.ones_like(stacked) * scale
-    mine, common = _alone(stacked, seeds, own)
-    wanted = [*targets, *common]
-    try:
-        rows = torch.autograd.grad(
-            stacked, wanted, torch.diag(seeds), retain_graph=True, allow_unused=True, is_grads_batched=True
-        )
-    except RuntimeError as error:
-        reason = str(error).split("\n", 1)[0]
-        raise BalanceError(f'mode "batched" cannot vectorise this model ({reason}): use mode="loop"') from error
-    for p, gradient in zip(common, rows[len(targets) :], strict=True):
-        if gradient is not None:
-            for t, leaves in enumerate(own):
-                if any(p is leaf for leaf in leaves):
-                    mine[t].append((p, gradient[t]))
-    used = [g is not None for g in rows[: len(targets)]]
-    blocks = [
-        p.new_zeros(len(losses), p.numel()) if g is None else g.reshape(len(losses), -1)
-        for p, g in zip(targets, rows, strict=False)
-    ]
-    return Rows(targets, blocks, [[i] for i in range(len(targets))], used), mine
-
-
-def _alone(stacked: Tensor, seeds: Tensor, own: Sequence[Sequence[Tensor]]) -> tuple[OwnGradients, list[Tensor]]:
-    """Gradients of the leaves of one task, from the sum of the losses; and the leaves of several, which need rows."""
-    tasks_of: dict[int, list[int]] = {}
-    for t, leaves in enumerate(own):
-        for p in leaves:
-            tasks_of.setdefault(id(p), []).append(t)
-    pairs = [(t, p) for t, leaves in enumerate(own) for p in leaves if len(tasks_of[id(p)]) == 1]
-    common = list({id(p): p for leaves in own for p in leaves if len(tasks_of[id(p)]) > 1}.values())
-    mine: OwnGradients = [[] for _ in own]
-    if pairs:
-        found = torch.autograd.grad(stacked, [p for _, p in pairs], seeds, retain_graph=True, allow_unused=True)
-        for (t, p), gradient in zip(pairs, found, strict=True):
-            if gradient is not None:
-                mine[t].append((p, gradient))
-    return mine, common
-
-
-TAKE: dict[str, Callable[..., tuple[Rows, OwnGradients]]] = {"loop": in_loop, "batched": batched}
-MODES = ("auto", *TAKE, "representation")
-
-
-def _buffers(targets: Sequence[Tensor], count: int) -> tuple[list[list[int]], list[Tensor], list[Tensor]]:
-    """One matrix for each device and dtype, and for each target its columns as ``[m, *shape]``."""
-    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-    for i, p in enumerate(targets):
-        groups.setdefault((p.device, p.dtype), []).append(i)
-    blocks, views = [], [torch.empty(0)] * len(targets)
-    for (device, dtype), places in groups.items():
+def _buffers(
+    targets: Sequence[Tensor], formed: Sequence[int], labels: Mapping[int, str], count: int
+) -> tuple[list[Tensor], list[list[int]], list[Tensor]]:
+    """One matrix for each group, device and dtype, and for each formed target its columns as ``[m, *shape]``."""
+    groups: dict[tuple[str | None, torch.device, torch.dtype], list[int]] = {}
+    for i in formed:
+        p = targets[i]
+        groups.setdefault((labels.get(id(p)), p.device, p.dtype), []).append(i)
+    views: dict[int, Tensor] = {}
+    blocks = []
+    for (_, device, dtype), places in groups.items():
         sizes = [targets[i].numel() for i in places]
         block = torch.empty(count, sum(sizes), device=device, dtype=dtype)
         for i, view in zip(places, block.split(sizes, dim=1), strict=True):
             views[i] = view.unflatten(1, targets[i].shape) if targets[i].dim() else view.squeeze(1)
         blocks.append(block)
-    return list(groups.values()), blocks, views
+    return blocks, list(groups.values()), [views[i] for i in formed]

@@ -1,0 +1,233 @@
+"""All rows from one backward pass, where no example belongs to two tasks.
+
+The gradient of the sum of the losses with respect to an operation's output then holds, example by example, the
+gradient of one task. Whose it is the graph tells where each task has a forward pass of its own; where tasks sit in one
+batch, a second pass with the losses multiplied by powers of two does: every example's gradient must come out
+multiplied by the power of one task, exactly, for these only move the exponent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from ..errors import BalanceError
+from ._graph import SHARED
+from ._owned import OwnedFactor
+from ._passes import OwnGradients
+from ._reading import Reading, read_uses
+from ._uses import Use
+
+_MIXED = (
+    'mode "disjoint" needs every example to belong to one task, but one has gradients of several: a loss looks at the '
+    'examples of others, or an operation (batch normalisation) mixes them; use mode="auto"'
+)
+
+
+class Output(NamedTuple):
+    """Gradient of an operation's output, and whose each entry of its first axis is."""
+
+    gradient: Tensor
+    owner: Tensor
+
+
+class Disjoint(NamedTuple):
+    """Rows of m tasks: those of weights as products, those of other tensors formed ``[m, *shape]``."""
+
+    factors: dict[int, OwnedFactor]
+    formed: dict[int, Tensor]
+    own: OwnGradients
+    touched: set[int]
+
+
+def owned_apart(nodes: Mapping[Any, int], uses: Sequence[Sequence[Use]]) -> bool:
+    """Whether every operation that uses a target works for one task only: each task has a pass of its own."""
+    return all(found and all(nodes[u.node] != SHARED and _single(u.node) for u in found) for found in uses)
+
+
+def _single(node: Any) -> bool:
+    """Whether an operation has one output, so that its gradient is all there is to know."""
+    return len(node._input_metadata) == 1
+
+
+def take_disjoint(
+    losses: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    own: Sequence[Sequence[Tensor]],
+    nodes: Mapping[Any, int],
+    uses: Sequence[Sequence[Use]],
+    scale: float | Tensor,
+) -> Disjoint | None:
+    """One pass (two, if tasks sit in one batch) of the sum of the losses; ``None`` where a gradient is not finite.
+
+    A leaf that several tasks reach and that is not balanced counts for the first of them. Raises
+    :class:`BalanceError` where an example has gradients of two tasks, and for a target that is no parameter, or one
+    used by an operation with several outputs (recurrent layers on some devices).
+    """
+    if not all(found and all(_single(use.node) for use in found) for found in uses):
+        raise BalanceError(
+            'mode "disjoint" is for parameters of operations with one output (no fused recurrent or compiled ones): '
+            'use mode="auto"'
+        )
+    tasks = len(losses)
+    operations = list(dict.fromkeys(use.node for found in uses for use in found))
+    found = _differentiate(losses, own, operations, nodes, scale)
+    if found is None:
+        return None
+    outputs, mine = found
+    factors: dict[int, OwnedFactor] = {}
+    formed: dict[int, Tensor] = {}
+    for i, (target, several) in enumerate(zip(targets, uses, strict=True)):
+        readings = read_uses(several, target)
+        if readings is not None and readings[0].layout[0] != "embedding":
+            factors[i] = _factor(target, readings, outputs, tasks)
+        else:
+            formed[i] = torch.stack([_rows(use, outputs[use.node], target, tasks) for use in several]).sum(0)
+    touched = {int(t) for out in outputs.values() for t in out.owner[_nonzero(out.gradient)].unique()}
+    return Disjoint(factors, formed, mine, touched)
+
+
+def _differentiate(
+    losses: Sequence[Tensor],
+    own: Sequence[Sequence[Tensor]],
+    operations: Sequence[Any],
+    nodes: Mapping[Any, int],
+    scale: float | Tensor,
+) -> tuple[dict[Any, Output], OwnGradients] | None:
+    """Gradients of all operations' outputs with their owners, and of the leaves that are not balanced."""
+    edges: list[Any] = [GradientEdge(node, 0) for node in operations]
+    leaves: dict[int, tuple[int, Tensor]] = {}
+    for t, several in enumerate(own):
+        for leaf in several:
+            leaves.setdefault(id(leaf), (t, leaf))
+    stacked = torch.stack([loss.to(losses[0]) for loss in losses])
+    plain = torch.ones_like(stacked) * scale
+    wanted = [*edges, *(leaf for _, leaf in leaves.values())]
+    found = torch.autograd.grad(stacked, wanted, plain, retain_graph=True, allow_unused=True)
+    mine: OwnGradients = [[] for _ in losses]
+    for (t, leaf), gradient in zip(leaves.values(), found[len(edges) :], strict=True):
+        if gradient is not None:
+            mine[t].append((leaf, gradient))
+    gradients = [
+        torch.zeros(n._input_metadata[0].shape, device=stacked.device) if g is None else g.detach()
+        for n, g in zip(operations, found, strict=False)
+    ]
+    if not all(bool(torch.isfinite(g).all()) for g in gradients):
+        return None
+    coded: Sequence[Tensor | None] = [None] * len(edges)
+    codes = torch.arange(len(losses)) - len(losses) // 2
+    if any(nodes[node] == SHARED for node in operations):
+        powers = torch.ldexp(plain, codes.to(plain.device))
+        coded = torch.autograd.grad(stacked, edges, powers, retain_graph=True, allow_unused=True)
+    outputs = {}
+    for node, gradient, other in zip(operations, gradients, coded, strict=True):
+        if nodes[node] == SHARED and other is not None:
+            owner = _owner(gradient, other.detach(), len(losses))
+        else:
+            whose = max(nodes[node], 0)
+            owner = torch.full((len(gradient),), whose, dtype=torch.long, device=gradient.device)
+        outputs[node] = Output(gradient, owner)
+    return outputs, mine
+
+
+def _owner(gradient: Tensor, coded: Tensor, tasks: int) -> Tensor:
+    """For each entry of the first axis the task whose power of two it was multiplied by (0 where it is zero)."""
+    rows, other = gradient.flatten(1), coded.flatten(1)
+    largest, where = rows.abs().max(dim=1)
+    ratio = (other.gather(1, where[:, None])[:, 0] / rows.gather(1, where[:, None])[:, 0]).abs().double()
+    code = torch.where(largest > 0, torch.log2(ratio).round(), 0.0)
+    owner = code.long() + tasks // 2
+    # Exact but for entries so small that a power of two takes them out of the range of normal numbers.
+    allowed = 4 * torch.finfo(rows.dtype).eps * largest * torch.exp2(code).to(rows)
+    off = (other - rows * torch.exp2(code).to(rows)[:, None]).abs().amax(dim=1)
+    if not bool(((owner >= 0) & (owner < tasks) & (off <= allowed) | (largest == 0)).all()):
+        raise BalanceError(_MIXED)
+    return torch.where(largest > 0, owner, 0)
+
+
+def _factor(weight: Tensor, readings: Sequence[Reading], outputs: Mapping[Any, Output], tasks: int) -> OwnedFactor:
+    gradients, owners = [], []
+    for reading in readings:
+        out = outputs[reading.node]
+        flat = out.gradient.new_empty(1, reading.count, reading.wide_out)
+        reading.place(flat).copy_(out.gradient[None])
+        gradients.append(flat[0])
+        owners.append(out.owner.repeat_interleave(reading.count // len(out.owner)))
+    inputs = torch.cat([r.inputs().detach() for r in readings])
+    transposed = readings[0].layout == ("product", True)
+    return OwnedFactor(weight, inputs, torch.cat(gradients), torch.cat(owners), tasks, transposed)
+
+
+@torch.no_grad()
+def _rows(use: Use, out: Output, target: Tensor, tasks: int) -> Tensor:
+    """What one use of a small parameter adds to the rows ``[m, *shape]``."""
+    summed = _ROWS.get((use.node.name(), use.slot))
+    if use.node.name() == "EmbeddingBackward0":
+        rows = _embedded(use.node, out, len(target), tasks)
+    elif summed is not None:
+        contributions = summed(use.node, out.gradient)
+        rows = contributions.new_zeros(tasks, *contributions.shape[1:]).index_add_(0, out.owner, contributions)
+    else:
+        shape = use.node.next_functions[use.slot][0]._input_metadata[0].shape
+        rows = out.gradient.new_zeros(tasks, *shape)
+        for t in out.owner.unique().tolist():
+            mine = (out.owner == t).view(-1, *[1] * (out.gradient.dim() - 1))
+            found = use.node(out.gradient * mine)
+            part = found[use.slot] if isinstance(found, tuple) else found
+            rows[t] = part.detach().sum_to_size(shape)  # what autograd does for an argument that was broadcast
+    if use.transposed:
+        rows = rows.transpose(1, 2)
+    return rows.reshape(tasks, *target.shape).to(target)
+
+
+def _embedded(node: Any, out: Output, entries: int, tasks: int) -> Tensor:
+    index = node._saved_indices.flatten()
+    owner = out.owner.repeat_interleave(len(index) // len(out.owner))
+    flat = out.gradient.reshape(len(index), -1)
+    rows = flat.new_zeros(tasks * entries, flat.shape[1]).index_add_(0, owner * entries + index, flat)
+    rows = rows.view(tasks, entries, -1)
+    if int(node._saved_padding_idx) < entries:
+        rows[:, int(node._saved_padding_idx)] = 0
+    return rows
+
+
+def _bias(node: Any, gradient: Tensor) -> Tensor:
+    return gradient * node._saved_beta
+
+
+def _channel_bias(node: Any, gradient: Tensor) -> Tensor:
+    return gradient.flatten(2).sum(2)
+
+
+def _scale_of_norm(node: Any, gradient: Tensor) -> Tensor:
+    normed = (node._saved_input.detach() - node._saved_result1) * node._saved_result2
+    return _over_places(node, gradient * normed)
+
+
+def _shift_of_norm(node: Any, gradient: Tensor) -> Tensor:
+    return _over_places(node, gradient)
+
+
+def _over_places(node: Any, gradient: Tensor) -> Tensor:
+    """Sums over all but the first axis and the normalised ones."""
+    wide = math.prod(node._saved_normalized_shape)
+    return gradient.reshape(len(gradient), -1, wide).sum(1)
+
+
+# (operation, argument): contributions of each example to the gradient of a small parameter. All others are asked
+# task by task, by running the operation's own backward function on the task's part.
+_ROWS = {
+    ("AddmmBackward0", 0): _bias,
+    ("ConvolutionBackward0", 2): _channel_bias,
+    ("NativeLayerNormBackward0", 1): _scale_of_norm,
+    ("NativeLayerNormBackward0", 2): _shift_of_norm,
+}
+
+
+def _nonzero(gradient: Tensor) -> Tensor:
+    return gradient.flatten(1).any(dim=1)

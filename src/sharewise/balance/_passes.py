@@ -1,0 +1,110 @@
+"""The backward passes: one a task, or one vectorised over tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge
+
+from ..errors import BalanceError
+from ._rows import Rows
+
+OwnGradients = list[list[tuple[Tensor, Tensor]]]
+"""For each task, the leaves that are not balanced and their gradients, kept aside until the decision is taken."""
+
+Sinks = list[tuple[Tensor | GradientEdge, Tensor, int]]
+"""What to differentiate for, the buffer ``[m, *shape]`` its gradients are written to, the target it belongs to."""
+
+
+def in_loop(
+    losses: Sequence[Tensor], sinks: Sinks, own: Sequence[Sequence[Tensor]], scale: float | Tensor, keep: bool
+) -> tuple[list[set[int]], OwnGradients]:
+    """One backward pass a task, each gradient written into its place of a preallocated buffer.
+
+    The same pass gives the task's own gradients. Memory: the buffers and one task's gradients. Returns which targets
+    each loss depends on.
+    """
+    inputs: list[Any] = [where for where, _, _ in sinks]
+    reached: list[set[int]] = [set() for _ in losses]
+    mine: OwnGradients = []
+    for t, loss in enumerate(losses):
+        gradients = torch.autograd.grad(
+            loss,
+            [*inputs, *own[t]],
+            grad_outputs=seed(loss, scale),
+            retain_graph=keep or t + 1 < len(losses),
+            allow_unused=True,
+        )
+        for (_, view, target), gradient in zip(sinks, gradients, strict=False):
+            if gradient is None:
+                view[t].zero_()
+            else:
+                view[t].copy_(gradient)
+                reached[t].add(target)
+        rest = gradients[len(sinks) :]
+        mine.append([(p, g) for p, g in zip(own[t], rest, strict=True) if g is not None])
+        del gradient, gradients, rest  # one task's gradients at a time are held, not two
+    return reached, mine
+
+
+def batched(
+    losses: Sequence[Tensor], targets: Sequence[Tensor], own: Sequence[Sequence[Tensor]], scale: float | Tensor
+) -> tuple[Rows, OwnGradients]:
+    """All rows by one backward pass vectorised over tasks (``torch.vmap``), after one plain pass for the heads.
+
+    Rows stay in one block a tensor, so there is no second copy unless a balancer needs the whole matrix. The graph
+    is kept, for a second look at rows that are not finite. Raises :class:`BalanceError` for an operation without a
+    batching rule (recurrent layers on CUDA, compiled forwards, some custom functions).
+    """
+    stacked = torch.stack([loss.to(losses[0]) for loss in losses])
+    seeds = torch.ones_like(stacked) * scale
+    mine, common = _alone(stacked, seeds, own)
+    wanted = [*targets, *common]
+    try:
+        rows = torch.autograd.grad(
+            stacked, wanted, torch.diag(seeds), retain_graph=True, allow_unused=True, is_grads_batched=True
+        )
+    except RuntimeError as error:
+        reason = str(error).split("\n", 1)[0]
+        raise BalanceError(f'mode "batched" cannot vectorise this model ({reason}): use mode="loop"') from error
+    for p, gradient in zip(common, rows[len(targets) :], strict=True):
+        if gradient is not None:
+            for t, leaves in enumerate(own):
+                if any(p is leaf for leaf in leaves):
+                    mine[t].append((p, gradient[t]))
+    used = [g is not None for g in rows[: len(targets)]]
+    blocks = [
+        p.new_zeros(len(losses), p.numel()) if g is None else g.reshape(len(losses), -1)
+        for p, g in zip(targets, rows, strict=False)
+    ]
+    return Rows(targets, blocks, [[i] for i in range(len(targets))], used), mine
+
+
+def _alone(stacked: Tensor, seeds: Tensor, own: Sequence[Sequence[Tensor]]) -> tuple[OwnGradients, list[Tensor]]:
+    """Gradients of the leaves of one task, from the sum of the losses; and the leaves of several, which need rows."""
+    tasks_of: dict[int, list[int]] = {}
+    for t, leaves in enumerate(own):
+        for p in leaves:
+            tasks_of.setdefault(id(p), []).append(t)
+    pairs = [(t, p) for t, leaves in enumerate(own) for p in leaves if len(tasks_of[id(p)]) == 1]
+    common = list({id(p): p for leaves in own for p in leaves if len(tasks_of[id(p)]) > 1}.values())
+    mine: OwnGradients = [[] for _ in own]
+    if pairs:
+        found = torch.autograd.grad(stacked, [p for _, p in pairs], seeds, retain_graph=True, allow_unused=True)
+        for (t, p), gradient in zip(pairs, found, strict=True):
+            if gradient is not None:
+                mine[t].append((p, gradient))
+    return mine, common
+
+
+def seed(loss: Tensor, scale: float | Tensor) -> Tensor | None:
+    """What a backward pass of ``scale`` times the loss starts from; a tensor is not waited for."""
+    return None if is_one(scale) else torch.ones_like(loss) * scale
+
+
+def is_one(scale: float | Tensor) -> bool:
+    """Whether the scale is the plain number 1."""
+    return not isinstance(scale, Tensor) and scale == 1

@@ -1,0 +1,158 @@
+"""How an operation's gradient for its weight factors, read from its graph node before anything is differentiated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
+
+from ._factor import Factor, IndexFactor
+from ._uses import Use
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One use of a weight as a product.
+
+    Args:
+        node: the operation; the backward pass is to stop at its output.
+        count, wide_in, wide_out: N, d_in and d_out of the use.
+        inputs: gives A when called (and unpacks what a checkpoint has to recompute).
+        place: shows a buffer ``[m, N, d_out]`` in the shape of gradients of the output ``[m, ...]``.
+        make: weight, A and D to a factor.
+        layout: uses of one weight go into one factor if they agree in it.
+    """
+
+    node: Any
+    count: int
+    wide_in: int
+    wide_out: int
+    inputs: Callable[[], Tensor]
+    place: Callable[[Tensor], Tensor]
+    make: Callable[[Tensor, Tensor, Tensor], Factor] = Factor
+    layout: tuple[Any, ...] = ()
+
+    @property
+    def edge(self) -> GradientEdge:
+        """Where the backward pass stops."""
+        return GradientEdge(self.node, 0)
+
+
+def read_uses(uses: Sequence[Use], weight: Tensor) -> list[Reading] | None:
+    """All uses of a weight as products, or ``None`` if one of them is something else or they do not go together."""
+    readings: list[Reading] = []
+    for use in uses:
+        reader = _READERS.get(use.node.name())
+        reading = None if reader is None else reader(use, weight)
+        if reading is None or (readings and reading.layout != readings[0].layout):
+            return None
+        readings.append(reading)
+    return readings or None
+
+
+def worthwhile(readings: Sequence[Reading], batches: int) -> bool:
+    """Whether rows of a weight are cheaper kept as factors than formed.
+
+    Forming costs ``m N d_in d_out`` time and ``m d_in d_out`` memory, factors ``N^2 (d_in + m d_out)`` and
+    ``m N d_out``: both are smaller where N, over all uses and batches to be accumulated, is less than ``d_in``.
+    """
+    return batches * sum(r.count for r in readings) < readings[0].wide_in
+
+
+def begin_factor(weight: Tensor, readings: Sequence[Reading], tasks: int) -> tuple[Factor, list[Tensor]]:
+    """A factor with room for the rows of so many tasks, and for each reading the view its gradients go to."""
+    first = readings[0]
+    counts = [r.count for r in readings]
+    parts = [r.inputs().detach() for r in readings]
+    inputs = parts[0] if len(parts) == 1 else torch.cat(parts)
+    output = first.node._input_metadata[0]
+    outputs = torch.empty(tasks, sum(counts), first.wide_out, dtype=output.dtype, device=output.device)
+    views = [r.place(piece) for r, piece in zip(readings, outputs.split(counts, dim=1), strict=True)]
+    return first.make(weight, inputs, outputs), views
+
+
+def _read_product(use: Use, weight: Tensor) -> Reading | None:
+    """``input @ weight`` or ``input @ weight.T``, with or without a bias added."""
+    node = use.node
+    with_bias = node.name() == "AddmmBackward0"
+    if use.slot != (2 if with_bias else 1) or (with_bias and node._saved_alpha != 1):
+        return None
+    stored_in = not use.transposed  # the weight lies as [d_in, d_out]
+    wide_out, wide_in = reversed(weight.shape) if stored_in else weight.shape
+    return Reading(
+        node,
+        _output_shape(node)[0],
+        wide_in,
+        wide_out,
+        lambda: node._saved_mat1 if with_bias else node._saved_self,
+        lambda buffer: buffer,
+        partial(Factor, transposed=stored_in),
+        ("product", stored_in),
+    )
+
+
+def _read_convolution(use: Use, weight: Tensor) -> Reading | None:
+    """One- and two-dimensional convolutions in one group: a product with the unfolded input."""
+    node = use.node
+    if use.slot != 1 or use.transposed or node._saved_groups != 1 or node._saved_transposed or weight.dim() > 4:
+        return None
+    batch, channels, *space = _output_shape(node)
+
+    def place(buffer: Tensor) -> Tensor:
+        return buffer.view(len(buffer), batch, math.prod(space), channels).transpose(2, 3).unflatten(3, space)
+
+    return Reading(
+        node,
+        batch * math.prod(space),
+        math.prod(weight.shape[1:]),
+        channels,
+        partial(_unfold, node, tuple(weight.shape[2:])),
+        place,
+        layout=("convolution",),
+    )
+
+
+def _unfold(node: Any, kernel: tuple[int, ...]) -> Tensor:
+    """The input a convolution sees at each place of its output: ``[N, channels * kernel]``."""
+    image, pad, stride, dilation = node._saved_input, node._saved_padding, node._saved_stride, node._saved_dilation
+    if len(kernel) == 1:
+        image, kernel = image.unsqueeze(2), (1, *kernel)
+        pad, stride, dilation = (0, *pad), (1, *stride), (1, *dilation)
+    columns = nn.functional.unfold(image, kernel, dilation=dilation, padding=pad, stride=stride)
+    return columns.transpose(1, 2).flatten(0, 1)
+
+
+def _read_embedding(use: Use, weight: Tensor) -> Reading | None:
+    node = use.node
+    if use.transposed or node._saved_scale_grad_by_freq or node._saved_sparse:
+        return None
+    shape, padding = _output_shape(node), int(node._saved_padding_idx)
+    padding = padding if padding < len(weight) else -1  # "none" is stored as the largest unsigned number
+    return Reading(
+        node,
+        math.prod(shape[:-1]),
+        len(weight),
+        weight.shape[1],
+        lambda: node._saved_indices.flatten(),
+        lambda buffer: buffer.view(len(buffer), *shape),
+        partial(IndexFactor, padding=padding),
+        ("embedding", padding),
+    )
+
+
+_READERS: dict[str, Callable[[Use, Tensor], Reading | None]] = {
+    "AddmmBackward0": _read_product,
+    "MmBackward0": _read_product,
+    "ConvolutionBackward0": _read_convolution,
+    "EmbeddingBackward0": _read_embedding,
+}
+
+
+def _output_shape(node: Any) -> list[int]:
+    return list(node._input_metadata[0].shape)

@@ -1,0 +1,41 @@
+"""Which operations use a parameter, read from the autograd graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
+
+# Operations a parameter passes on its way into a product without being changed, and whether they transpose it.
+_PASSING = {"TBackward0": True, "ToCopyBackward0": False}
+
+
+class Use(NamedTuple):
+    """An operation that a parameter goes into: its graph node, the argument's position, whether it came transposed."""
+
+    node: Any
+    slot: int
+    transposed: bool
+
+
+def find_uses(nodes: Iterable[Any], parameters: Sequence[Tensor]) -> list[list[Use]]:
+    """For each parameter all operations among ``nodes`` that use it (none for tensors that are no leaves).
+
+    A type cast (autocast) and a transposition (``x @ W.T``) are seen through; any other operation on the way is
+    itself the use.
+    """
+    places = {get_gradient_edge(p).node: i for i, p in enumerate(parameters) if p.is_leaf}
+    found: list[list[Use]] = [[] for _ in parameters]
+    for node in nodes:
+        if node.name() in _PASSING:
+            continue
+        for slot, (child, _) in enumerate(node.next_functions):
+            transposed = False
+            while child is not None and child.name() in _PASSING:
+                transposed ^= _PASSING[child.name()]
+                child = child.next_functions[0][0]
+            if child in places:
+                found[places[child]].append(Use(node, slot, transposed))
+    return found
