@@ -8,7 +8,6 @@ multiplied by the power of one task, exactly, for these only move the exponent.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,10 +29,17 @@ _MIXED = (
 
 
 class Output(NamedTuple):
-    """Gradient of an operation's output, and whose each entry of its first axis is."""
+    """Gradient of an operation's output ``[P, *rest]``, and whose each of the P places is."""
 
     gradient: Tensor
     owner: Tensor
+
+
+def _places(node: Any, gradient: Tensor) -> Tensor:
+    """The gradient as ``[P, *rest]``: examples for a convolution, else all axes but the last."""
+    if node.name() == "ConvolutionBackward0" or gradient.dim() < 2:
+        return gradient
+    return gradient.reshape(-1, gradient.shape[-1])
 
 
 class Disjoint(NamedTuple):
@@ -47,12 +53,12 @@ class Disjoint(NamedTuple):
 
 def owned_apart(nodes: Mapping[Any, int], uses: Sequence[Sequence[Use]]) -> bool:
     """Whether every operation that uses a target works for one task only: each task has a pass of its own."""
-    return all(found and all(nodes[u.node] != SHARED and _single(u.node) for u in found) for found in uses)
+    return all(found and all(nodes[u.node] != SHARED and _simple(u.node) for u in found) for found in uses)
 
 
-def _single(node: Any) -> bool:
-    """Whether an operation has one output, so that its gradient is all there is to know."""
-    return len(node._input_metadata) == 1
+def _simple(node: Any) -> bool:
+    """Whether the backward function of an operation may be run by itself (no compiled or custom function)."""
+    return not isinstance(node, torch.autograd.function.BackwardCFunction)
 
 
 def take_disjoint(
@@ -67,13 +73,10 @@ def take_disjoint(
 
     A leaf that several tasks reach and that is not balanced counts for the first of them. Raises
     :class:`BalanceError` where an example has gradients of two tasks, and for a target that is no parameter, or one
-    used by an operation with several outputs (recurrent layers on some devices).
+    used by a compiled or custom function, or by a recurrent layer whose last state is used besides its outputs.
     """
-    if not all(found and all(_single(use.node) for use in found) for found in uses):
-        raise BalanceError(
-            'mode "disjoint" is for parameters of operations with one output (no fused recurrent or compiled ones): '
-            'use mode="auto"'
-        )
+    if not all(found and all(_simple(use.node) for use in found) for found in uses):
+        raise BalanceError('mode "disjoint" cannot look into compiled or custom functions: use mode="auto"')
     tasks = len(losses)
     operations = list(dict.fromkeys(use.node for found in uses for use in found))
     found = _differentiate(losses, own, operations, nodes, scale)
@@ -101,20 +104,23 @@ def _differentiate(
 ) -> tuple[dict[Any, Output], OwnGradients] | None:
     """Gradients of all operations' outputs with their owners, and of the leaves that are not balanced."""
     edges: list[Any] = [GradientEdge(node, 0) for node in operations]
+    others = [GradientEdge(node, k) for node in operations for k in range(1, len(node._input_metadata))]
     leaves: dict[int, tuple[int, Tensor]] = {}
     for t, several in enumerate(own):
         for leaf in several:
             leaves.setdefault(id(leaf), (t, leaf))
     stacked = torch.stack([loss.to(losses[0]) for loss in losses])
     plain = torch.ones_like(stacked) * scale
-    wanted = [*edges, *(leaf for _, leaf in leaves.values())]
+    wanted = [*edges, *(leaf for _, leaf in leaves.values()), *others]
     found = torch.autograd.grad(stacked, wanted, plain, retain_graph=True, allow_unused=True)
     mine: OwnGradients = [[] for _ in losses]
-    for (t, leaf), gradient in zip(leaves.values(), found[len(edges) :], strict=True):
+    if any(g is not None for g in found[len(wanted) - len(others) :]):
+        raise BalanceError('mode "disjoint" needs one output a layer, but the losses use several: use mode="auto"')
+    for (t, leaf), gradient in zip(leaves.values(), found[len(edges) :], strict=False):
         if gradient is not None:
             mine[t].append((leaf, gradient))
     gradients = [
-        torch.zeros(n._input_metadata[0].shape, device=stacked.device) if g is None else g.detach()
+        _places(n, torch.zeros(n._input_metadata[0].shape, device=stacked.device) if g is None else g.detach())
         for n, g in zip(operations, found, strict=False)
     ]
     if not all(bool(torch.isfinite(g).all()) for g in gradients):
@@ -127,7 +133,7 @@ def _differentiate(
     outputs = {}
     for node, gradient, other in zip(operations, gradients, coded, strict=True):
         if nodes[node] == SHARED and other is not None:
-            owner = _owner(gradient, other.detach(), len(losses))
+            owner = _owner(gradient, _places(node, other.detach()), len(losses))
         else:
             whose = max(nodes[node], 0)
             owner = torch.full((len(gradient),), whose, dtype=torch.long, device=gradient.device)
@@ -136,8 +142,8 @@ def _differentiate(
 
 
 def _owner(gradient: Tensor, coded: Tensor, tasks: int) -> Tensor:
-    """For each entry of the first axis the task whose power of two it was multiplied by (0 where it is zero)."""
-    rows, other = gradient.flatten(1), coded.flatten(1)
+    """For each place the task whose power of two it was multiplied by (0 where it is zero)."""
+    rows, other = gradient.reshape(len(gradient), -1), coded.reshape(len(coded), -1)
     largest, where = rows.abs().max(dim=1)
     ratio = (other.gather(1, where[:, None])[:, 0] / rows.gather(1, where[:, None])[:, 0]).abs().double()
     code = torch.where(largest > 0, torch.log2(ratio).round(), 0.0)
@@ -155,7 +161,8 @@ def _factor(weight: Tensor, readings: Sequence[Reading], outputs: Mapping[Any, O
     for reading in readings:
         out = outputs[reading.node]
         flat = out.gradient.new_empty(1, reading.count, reading.wide_out)
-        reading.place(flat).copy_(out.gradient[None])
+        shown = reading.place(flat)
+        shown.copy_(out.gradient.view_as(shown))
         gradients.append(flat[0])
         owners.append(out.owner.repeat_interleave(reading.count // len(out.owner)))
     inputs = torch.cat([r.inputs().detach() for r in readings])
@@ -166,7 +173,7 @@ def _factor(weight: Tensor, readings: Sequence[Reading], outputs: Mapping[Any, O
 @torch.no_grad()
 def _rows(use: Use, out: Output, target: Tensor, tasks: int) -> Tensor:
     """What one use of a small parameter adds to the rows ``[m, *shape]``."""
-    summed = _ROWS.get((use.node.name(), use.slot))
+    summed = _ROWS.get((use.node.name(), use.slot)) if target.dim() == 1 else None
     if use.node.name() == "EmbeddingBackward0":
         rows = _embedded(use.node, out, len(target), tasks)
     elif summed is not None:
@@ -177,7 +184,8 @@ def _rows(use: Use, out: Output, target: Tensor, tasks: int) -> Tensor:
         rows = out.gradient.new_zeros(tasks, *shape)
         for t in out.owner.unique().tolist():
             mine = (out.owner == t).view(-1, *[1] * (out.gradient.dim() - 1))
-            found = use.node(out.gradient * mine)
+            whole = (out.gradient * mine).view(use.node._input_metadata[0].shape)
+            found = use.node(whole, *[None] * (len(use.node._input_metadata) - 1))
             part = found[use.slot] if isinstance(found, tuple) else found
             rows[t] = part.detach().sum_to_size(shape)  # what autograd does for an argument that was broadcast
     if use.transposed:
@@ -186,10 +194,8 @@ def _rows(use: Use, out: Output, target: Tensor, tasks: int) -> Tensor:
 
 
 def _embedded(node: Any, out: Output, entries: int, tasks: int) -> Tensor:
-    index = node._saved_indices.flatten()
-    owner = out.owner.repeat_interleave(len(index) // len(out.owner))
-    flat = out.gradient.reshape(len(index), -1)
-    rows = flat.new_zeros(tasks * entries, flat.shape[1]).index_add_(0, owner * entries + index, flat)
+    places = out.owner * entries + node._saved_indices.flatten()
+    rows = out.gradient.new_zeros(tasks * entries, out.gradient.shape[1]).index_add_(0, places, out.gradient)
     rows = rows.view(tasks, entries, -1)
     if int(node._saved_padding_idx) < entries:
         rows[:, int(node._saved_padding_idx)] = 0
@@ -206,17 +212,11 @@ def _channel_bias(node: Any, gradient: Tensor) -> Tensor:
 
 def _scale_of_norm(node: Any, gradient: Tensor) -> Tensor:
     normed = (node._saved_input.detach() - node._saved_result1) * node._saved_result2
-    return _over_places(node, gradient * normed)
+    return gradient * normed.view_as(gradient)
 
 
 def _shift_of_norm(node: Any, gradient: Tensor) -> Tensor:
-    return _over_places(node, gradient)
-
-
-def _over_places(node: Any, gradient: Tensor) -> Tensor:
-    """Sums over all but the first axis and the normalised ones."""
-    wide = math.prod(node._saved_normalized_shape)
-    return gradient.reshape(len(gradient), -1, wide).sum(1)
+    return gradient
 
 
 # (operation, argument): contributions of each example to the gradient of a small parameter. All others are asked

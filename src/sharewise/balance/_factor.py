@@ -54,6 +54,12 @@ class Factor:
         found = inputs.T @ mixed if self.transposed else mixed.T @ inputs
         return found.reshape(self.weight.shape).to(self.weight)
 
+    def formed(self) -> Tensor:
+        """The rows themselves ``[m, numel]``."""
+        outputs = widened(self.outputs, torch.float32)
+        rows = outputs.transpose(1, 2) @ self.inputs.to(outputs)
+        return (rows.transpose(1, 2) if self.transposed else rows).flatten(1).to(self.weight)
+
     def select(self, keep: Sequence[int]) -> Factor:
         """The rows at these positions; -1 stands for a row of zeros."""
         return replace(self, outputs=take(self.outputs, keep))
@@ -92,10 +98,19 @@ class IndexFactor(Factor):
     def combine(self, weights: Tensor) -> Tensor:
         """See :meth:`Factor.combine`."""
         mixed = weighted_sum(weights, self.outputs.flatten(1), wide=True).unflatten(0, self.outputs.shape[1:])
-        found = mixed.new_zeros(self.weight.shape).index_add_(0, self.inputs, mixed)
+        return self._placed(mixed[None])[0].to(self.weight)
+
+    def formed(self) -> Tensor:
+        """See :meth:`Factor.formed`."""
+        return self._placed(self.outputs).flatten(1).to(self.weight)
+
+    def _placed(self, outputs: Tensor) -> Tensor:
+        """Outputs ``[k, N, d]`` added up where their entries are: ``[k, entries, d]``."""
+        empty = outputs.new_zeros(len(outputs), *self.weight.shape)
+        placed = empty.index_add_(1, self.inputs, outputs)
         if self.padding >= 0:
-            found[self.padding] = 0
-        return found.to(self.weight)
+            placed[:, self.padding] = 0
+        return placed
 
     def finite(self, task: int) -> bool:
         """See :meth:`Factor.finite`."""

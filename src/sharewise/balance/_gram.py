@@ -38,6 +38,9 @@ class Products(Protocol):
     def combine(self, weights: Tensor) -> Tensor:
         """``sum_t weights[t] row_t``, shaped like the weight."""
 
+    def formed(self) -> Tensor:
+        """The rows themselves ``[m, numel]``."""
+
     def select(self, keep: Sequence[int]) -> Any:
         """The rows at these positions; -1 stands for a row of zeros."""
 
@@ -90,9 +93,9 @@ def weighted_sum(weights: Tensor, rows: Tensor, *, wide: bool = False) -> Tensor
             return weights.to(rows) @ rows
         dtype = torch.float32 if wide else rows.dtype
         result = torch.empty(rows.shape[1], dtype=dtype, device=rows.device)
-        wide = weights.to(rows.device, torch.float32)
+        factors = weights.to(rows.device, torch.float32)
         for out, piece in zip(result.split(CHUNK), rows.split(CHUNK, dim=1), strict=True):
-            out.copy_(wide @ piece.float())
+            out.copy_(factors @ piece.float())
         return result
 
 

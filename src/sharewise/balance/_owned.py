@@ -31,10 +31,8 @@ class OwnedFactor:
 
     def gram(self, other: OwnedFactor, dtype: torch.dtype) -> Tensor:
         """Inner products ``[m, m']`` (float64) with the rows of another batch for the same weight."""
-        pairs = len(self.owner) * len(other.owner)
-        wide = self.inputs.shape[1] * self.outputs.shape[1]
-        if pairs * (self.inputs.shape[1] + self.outputs.shape[1]) > (len(self.owner) + self.tasks * other.tasks) * wide:
-            slices = zip(self._formed(dtype), other._formed(dtype), strict=True)
+        if not self._from_pairs(other):
+            slices = zip(self._slices(dtype), other._slices(dtype), strict=True)
             return torch.stack([inner_products(mine, yours) for mine, yours in slices]).sum(0)
         products = [widened(a, dtype) @ widened(b, dtype).T for a, b in self._both(other)]
         by_task = _summed(products[0] * products[1], self.owner, self.tasks)
@@ -47,6 +45,11 @@ class OwnedFactor:
         inputs = self.inputs.to(mixed)
         found = inputs.T @ mixed if self.transposed else mixed.T @ inputs
         return found.reshape(self.weight.shape).to(self.weight)
+
+    def formed(self) -> Tensor:
+        """The rows themselves ``[m, numel]``."""
+        rows = torch.cat(list(self._slices(torch.float32)), dim=1).unflatten(1, (-1, self.inputs.shape[1]))
+        return (rows.transpose(1, 2) if self.transposed else rows).flatten(1).to(self.weight)
 
     def select(self, keep: Sequence[int]) -> OwnedFactor:
         """The rows at these positions; -1 stands for a row of zeros."""
@@ -68,10 +71,16 @@ class OwnedFactor:
         mine = self.owner == task
         return all(bool(torch.isfinite(side[mine]).all()) for side in (self.inputs, self.outputs))
 
+    def _from_pairs(self, other: OwnedFactor) -> bool:
+        """Whether all pairs of examples are fewer products than forming the rows."""
+        wide_in, wide_out = self.inputs.shape[1], self.outputs.shape[1]
+        pairs = len(self.owner) * len(other.owner) * (wide_in + wide_out)
+        return pairs <= (len(self.owner) + self.tasks * other.tasks) * wide_in * wide_out
+
     def _both(self, other: OwnedFactor) -> list[tuple[Tensor, Tensor]]:
         return [(self.inputs, other.inputs), (self.outputs, other.outputs)]
 
-    def _formed(self, dtype: torch.dtype) -> Iterator[Tensor]:
+    def _slices(self, dtype: torch.dtype) -> Iterator[Tensor]:
         """The rows, ``[m, slice]`` at a time."""
         order = self.owner.argsort(stable=True)
         counts = torch.bincount(self.owner, minlength=self.tasks).tolist()

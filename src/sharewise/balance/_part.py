@@ -73,11 +73,7 @@ class Part:
         """This and another batch: rows are added, or with ``join`` (other activations) put side by side."""
         names = tuple(dict.fromkeys((*self.names, *other.names)))
         mine, yours = self.select(names), other.select(names)
-        if join:
-            rows = mine.rows.join(yours.rows)
-        else:
-            rows = mine.rows
-            rows.add(yours.rows)
+        rows = mine.rows.join(yours.rows) if join else mine.rows.plus(yours.rows)
         own = [_added(a, b) for a, b in zip(mine.own, yours.own, strict=True)]
         return Part(names, mine.values + yours.values, rows, own)
 

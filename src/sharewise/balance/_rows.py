@@ -80,12 +80,30 @@ class Rows:
             factors={i: f for i, f in self.factors.items() if i in positions},
         )
 
-    def add(self, other: Rows) -> None:
-        """Add the rows of another batch, of the same tasks and tensors in the same order."""
-        for mine, yours in zip(self.blocks, other.blocks, strict=True):
-            mine += yours
-        self.used = [a or b for a, b in zip(self.used, other.used, strict=True)]
-        self.factors = {i: f.extend(other.factors[i]) for i, f in self.factors.items()}
+    def plus(self, other: Rows) -> Rows:
+        """The sum of these rows and those of another batch of the same tasks; these are used up.
+
+        The batches may use different tensors, or keep different ones as products.
+        """
+        if self._alike(other):
+            for mine, yours in zip(self.blocks, other.blocks, strict=True):
+                mine += yours
+            used = [a or b for a, b in zip(self.used, other.used, strict=True)]
+            factors = {i: f.extend(other.factors[i]) for i, f in self.factors.items()}
+            return replace(self, used=used, factors=factors)
+        return _sum(self, other)
+
+    def _alike(self, other: Rows) -> bool:
+        same = [id(p) for p in self.targets] == [id(p) for p in other.targets]
+        return same and self.members == other.members and self.factors.keys() == other.factors.keys()
+
+    def of_each(self) -> dict[int, Tensor | Products]:
+        """Position of a tensor -> its rows ``[m, numel]``, or what they are products of."""
+        found: dict[int, Tensor | Products] = {**self.factors}
+        for block, places in zip(self.blocks, self.members, strict=True):
+            pieces = block.split([self.targets[i].numel() for i in places], dim=1)
+            found.update(zip(places, pieces, strict=True))
+        return found
 
     def join(self, other: Rows) -> Rows:
         """These rows and those of the same tasks for other tensors, side by side."""
@@ -123,6 +141,29 @@ class Rows:
             for i, piece in zip(places, flat.split(sizes), strict=True):
                 pieces[i] = piece.view(self.targets[i].shape).to(self.targets[i])
         return pieces
+
+
+def _sum(one: Rows, two: Rows) -> Rows:
+    """The sum of rows that are laid out differently: a block a tensor."""
+    targets = list({id(p): p for p in (*one.targets, *two.targets)}.values())
+    place = {id(p): i for i, p in enumerate(targets)}
+    used = [False] * len(targets)
+    sums: dict[int, Tensor | Products] = {}
+    for rows in (one, two):
+        for i, piece in rows.of_each().items():
+            at = place[id(rows.targets[i])]
+            used[at] |= rows.used[i]
+            sums[at] = piece if at not in sums else _plus(sums[at], piece)
+    formed = {i: piece for i, piece in sorted(sums.items()) if isinstance(piece, Tensor)}
+    factors = {i: piece for i, piece in sorted(sums.items()) if not isinstance(piece, Tensor)}
+    return Rows(targets, list(formed.values()), [[i] for i in formed], used, factors)
+
+
+def _plus(one: Tensor | Products, two: Tensor | Products) -> Tensor | Products:
+    if isinstance(one, Tensor) or isinstance(two, Tensor):
+        one, two = (piece if isinstance(piece, Tensor) else piece.formed() for piece in (one, two))
+        return one + two
+    return one.extend(two)
 
 
 def add_gradients(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:

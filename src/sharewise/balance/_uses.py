@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
-# Operations a parameter passes on its way into a product without being changed, and whether they transpose it.
-_PASSING = {"TBackward0": True, "ToCopyBackward0": False}
+# Operations a parameter passes on its way into a product without being changed; all but the cast may transpose it.
+_PASSING = ("ToCopyBackward0", "TBackward0", "TransposeBackward0", "PermuteBackward0")
 
 
 class Use(NamedTuple):
@@ -23,8 +23,8 @@ class Use(NamedTuple):
 def find_uses(nodes: Iterable[Any], parameters: Sequence[Tensor]) -> list[list[Use]]:
     """For each parameter all operations among ``nodes`` that use it (none for tensors that are no leaves).
 
-    A type cast (autocast) and a transposition (``x @ W.T``) are seen through; any other operation on the way is
-    itself the use.
+    A type cast (autocast) and a matrix's transposition (``x @ W.T``) are seen through; any other operation on the way
+    is itself the use.
     """
     places = {get_gradient_edge(p).node: i for i, p in enumerate(parameters) if p.is_leaf}
     found: list[list[Use]] = [[] for _ in parameters]
@@ -32,10 +32,20 @@ def find_uses(nodes: Iterable[Any], parameters: Sequence[Tensor]) -> list[list[U
         if node.name() in _PASSING:
             continue
         for slot, (child, _) in enumerate(node.next_functions):
-            transposed = False
+            transposed = moved = False
             while child is not None and child.name() in _PASSING:
-                transposed ^= _PASSING[child.name()]
+                transposed ^= _transposes(child)
+                moved |= child.name() != "ToCopyBackward0"
                 child = child.next_functions[0][0]
-            if child in places:
+            if child in places and not (moved and parameters[places[child]].dim() != 2):
                 found[places[child]].append(Use(node, slot, transposed))
     return found
+
+
+def _transposes(node: Any) -> bool:
+    """Whether the operation swaps the two axes of a matrix; saved axes are unsigned, so -1 is odd like 1."""
+    if node.name() == "TransposeBackward0":
+        return bool((node._saved_dim0 - node._saved_dim1) % 2)
+    if node.name() == "PermuteBackward0":
+        return bool(node._saved_dims[0] % 2)
+    return bool(node.name() == "TBackward0")

@@ -1,0 +1,237 @@
+"""Every mode of ``backward`` against plain autograd in float64, over every kind of layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import sharewise as sw
+from helpers.architectures import MIXING, TRUNKS, Tasks
+from helpers.shared_net import flat, jacobian
+from sharewise.balance import create, measure
+from sharewise.balance._factor import Factor, IndexFactor
+from sharewise.balance._owned import OwnedFactor
+from sharewise.balance._take import take_rows
+from sharewise.errors import BalanceError, OptionError
+
+Losses = Callable[[Tasks], dict[str, Tensor]]
+
+
+def products(losses: dict[str, Tensor], shared: list[nn.Parameter], mode: str = "gram") -> list[type]:
+    """The kinds of factors a mode keeps."""
+    taken = take_rows(list(losses.values()), shared, None, mode=mode, keep=True)
+    return [type(f) for f in taken.rows.factors.values()]
+
+
+def check_step(model: Tasks, losses: Losses, mode: str) -> None:
+    """The Gram matrix, the direction and the heads' gradients are those of plain autograd."""
+    shared = model.shared()
+    rows = jacobian(losses(model), shared)
+    want = create("pcgrad").aggregate(rows, names=list(losses(model)))
+    alone = torch.autograd.grad(sum(losses(model).values()), list(model.heads.parameters()), allow_unused=True)
+    balance = sw.backward(losses(model), create("pcgrad"), shared=shared, mode=mode)
+    scale = float(rows.norm()) ** 2
+    assert torch.allclose(balance.gram, rows @ rows.T, rtol=1e-12, atol=1e-14 * scale)
+    assert torch.allclose(flat(shared), want, rtol=1e-11, atol=1e-13 * float(rows.norm()))
+    for p, g in zip(model.heads.parameters(), alone, strict=True):
+        assert torch.allclose(p.grad, g, rtol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("name", TRUNKS)
+def test_gram_is_exact(name: str, count: int) -> None:
+    check_step(Tasks(name, count), Tasks.losses, "gram")
+
+
+@pytest.mark.parametrize("name", TRUNKS)
+def test_auto_is_exact(name: str) -> None:
+    check_step(Tasks(name), Tasks.losses, "auto")
+
+
+@pytest.mark.parametrize("name", [n for n in TRUNKS if n not in MIXING])
+def test_disjoint_is_exact_for_tasks_in_one_batch(name: str) -> None:
+    check_step(Tasks(name), Tasks.losses_apart, "disjoint")
+
+
+@pytest.mark.parametrize("mode", ["auto", "gram"])
+@pytest.mark.parametrize("name", TRUNKS)
+def test_tasks_with_passes_of_their_own(name: str, mode: str) -> None:
+    check_step(Tasks(name), Tasks.losses_of_passes, mode)
+
+
+def test_which_weights_are_kept_as_products() -> None:
+    # 5 examples: layers with more than 5 inputs, and embeddings with more than 15 entries for 5 x 3 words.
+    cases = {
+        "linear and layer norm": [Factor, Factor],
+        "embedding": [IndexFactor, Factor],
+        "convolutions": [Factor, Factor],  # 4 x 4 x 4 places against 27 inputs; then 4 x 4 against 72; 4 against 48
+        "layer used twice": [Factor, Factor],
+        "weight used in two ways": [Factor],
+        "LSTM": [],
+    }
+    for name, kinds in cases.items():
+        model = Tasks(name)
+        assert products(model.losses(), model.shared()) == kinds, name
+        assert products(model.losses(), model.shared(), "loop") == []
+
+
+def test_tasks_with_passes_of_their_own_take_one_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = count_passes(monkeypatch)
+    model = Tasks("linear and layer norm", 5)
+    sw.backward(model.losses_of_passes(), create("pcgrad"), shared=model.shared())
+    assert len(passes) == 1
+    sw.backward(model.losses_apart(), create("pcgrad"), shared=model.shared(), mode="disjoint")
+    assert len(passes) == 3
+    assert products(model.losses_of_passes(), model.shared()) == [OwnedFactor] * 3
+
+
+def count_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    passes: list[int] = []
+    real = torch.autograd.grad
+
+    def counted(*args: object, **kwargs: object) -> object:
+        passes.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    return passes
+
+
+def test_disjoint_in_slices_and_from_pairs_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = torch.Generator().manual_seed(0)
+    inputs, outputs = torch.randn(40, 7, generator=g), torch.randn(40, 5, generator=g)
+    owner = torch.randint(0, 4, (40,), generator=g)
+    factor = OwnedFactor(torch.empty(5, 7), inputs.double(), outputs.double(), owner, tasks=4)
+    rows = torch.stack([(outputs[owner == t].double().T @ inputs[owner == t].double()).flatten() for t in range(4)])
+    monkeypatch.setattr("sharewise.balance._owned._FORMED", 4 * 7 * 2)  # two of five outputs at a time
+    for pairs in (True, False):
+        monkeypatch.setattr(OwnedFactor, "_from_pairs", lambda self, other, chosen=pairs: chosen)
+        assert torch.allclose(factor.gram(factor, torch.float64), rows @ rows.T, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", MIXING)
+def test_disjoint_refuses_examples_of_two_tasks(name: str) -> None:
+    model = Tasks(name)
+    with pytest.raises(BalanceError, match="needs every example to belong to one task"):
+        sw.backward(model.losses_apart(), create("pcgrad"), shared=model.shared(), mode="disjoint")
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_disjoint_refuses_losses_on_the_same_examples() -> None:
+    model = Tasks("linear and layer norm")
+    with pytest.raises(BalanceError, match="one has gradients of several"):
+        sw.backward(model.losses(), create("pcgrad"), shared=model.shared(), mode="disjoint")
+
+
+def test_disjoint_refuses_what_it_cannot_look_into() -> None:
+    layer, head = nn.LSTM(4, 6, batch_first=True), nn.Linear(6, 1)
+    output, (state, _) = layer(torch.randn(4, 3, 4))
+    losses = {"outputs": head(output[:2]).square().mean(), "state": head(state[0, 2:]).square().mean()}
+    with pytest.raises(BalanceError, match="the losses use several"):
+        sw.backward(losses, create("pcgrad"), shared=layer, mode="disjoint")
+    model = Tasks("linear and layer norm")
+    model.trunk = torch.compile(model.trunk, backend="aot_eager")
+    with pytest.raises(BalanceError, match="compiled or custom functions"):
+        sw.backward(model.losses_apart(), create("pcgrad"), shared=model.shared(), mode="disjoint")
+
+
+def test_many_tasks_in_one_batch_of_single_precision() -> None:
+    torch.manual_seed(0)
+    trunk = nn.Sequential(nn.Linear(8, 64), nn.Tanh(), nn.Linear(64, 32))
+    x, owner = torch.randn(300, 8), torch.arange(300) % 100
+    rows = []
+    for mode in ("loop", "disjoint"):
+        z = trunk(x)
+        losses = {str(t): (z[owner == t] * (t + 1)).square().mean() for t in range(100)}
+        rows.append(sw.backward(losses, create("pcgrad"), shared=trunk, mode=mode).gram)
+    norms = rows[0].diagonal().sqrt()
+    assert float(((rows[0] - rows[1]) / norms / norms[:, None]).abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("mode", ["gram", "disjoint"])
+def test_modes_without_rows_refuse_methods_that_need_them(mode: str) -> None:
+    model = Tasks("linear and layer norm")
+    with pytest.raises(OptionError, match=f'mode "{mode}" never forms'):
+        sw.backward(model.losses(), create("graddrop"), mode=mode)
+    with pytest.raises(OptionError, match="averaged over processes"):
+        sw.backward(model.losses(), create("pcgrad"), mode=mode, reducer=sw.balance.Reducer())
+    z = model.trunk(model.x)
+    with pytest.raises(OptionError, match="cannot take gradients of an activation"):
+        sw.backward({"0": z.sum()}, create("pcgrad"), mode=mode, representation=z)
+
+
+def test_measure_is_exact_and_keeps_the_graph() -> None:
+    model = Tasks("linear and layer norm")
+    losses = model.losses()
+    rows = jacobian(model.losses(), model.shared())
+    for mode in ("auto", "loop", "gram"):
+        assert torch.allclose(measure(losses, mode=mode).gram, rows @ rows.T, rtol=1e-12)
+    sum(losses.values()).backward()
+
+
+@pytest.mark.parametrize("mode", ["loop", "gram"])
+def test_rows_of_very_different_scale(mode: str) -> None:
+    """Float32 rows of norms 1e-25 : 1e25 in the gram mode, whose squares leave the range of float32."""
+    torch.manual_seed(0)
+    trunk, x = nn.Linear(12, 8), torch.randn(6, 12)
+    z = trunk(x)
+    scales = [1e-25, 1.0, 1e18]
+    balance = sw.backward(
+        {str(i): (z * torch.randn(6, 8)).sum() * s for i, s in enumerate(scales)}, create("pcgrad"), mode=mode
+    )
+    assert bool((balance.cosines.diagonal() - 1).abs().lt(1e-6).all())
+    assert [float(n) / s for n, s in zip(balance.norms.values(), scales, strict=True)] == pytest.approx(
+        [float(balance.norms["1"])] * 3, rel=1.0
+    )
+
+
+@pytest.mark.parametrize("policy", ["raise", "skip task"])
+def test_a_row_kept_as_products_that_is_not_finite_names_its_task(policy: str) -> None:
+    torch.manual_seed(0)
+    trunk, x = nn.Linear(12, 8), torch.randn(6, 12)
+    z = trunk(x)
+    losses = {"good": z.square().mean(), "bad": (z - z.detach()).abs().sqrt().sum()}  # finite loss, infinite slope
+    if policy == "raise":
+        with pytest.raises(BalanceError, match='the gradient of task "bad" is NaN or infinite'):
+            sw.backward(losses, create("pcgrad"))
+        assert trunk.weight.grad is None
+        return
+    balance = sw.backward(losses, create("pcgrad"), on_nonfinite=policy)
+    assert balance.names == ("good",)
+    assert balance.skipped == ("bad",)
+    assert torch.allclose(trunk.weight.grad, torch.autograd.grad(trunk(x).square().mean(), trunk.weight)[0])
+
+
+def test_compiled_forward() -> None:
+    model = Tasks("linear and layer norm")
+    rows = jacobian(model.losses(), model.shared())
+    model.trunk = torch.compile(model.trunk, backend="aot_eager")
+    balance = sw.backward(model.losses(), create("pcgrad"), shared=model.shared())
+    assert torch.allclose(balance.gram, rows @ rows.T, rtol=1e-12)
+
+
+def test_autocast_agrees_with_the_loop_to_its_precision() -> None:
+    torch.manual_seed(0)
+    trunk, heads = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64)), nn.Linear(64, 3)
+    x, y = torch.randn(16, 32), torch.randn(16, 3)
+    found = []
+    for mode in ("loop", "gram"):
+        with torch.autocast("cpu", torch.bfloat16):
+            out = heads(trunk(x))
+        losses = {str(i): (out[:, i].float() - y[:, i]).square().mean() for i in range(3)}
+        found.append(sw.backward(losses, create("pcgrad"), shared=trunk, mode=mode))
+    assert torch.allclose(found[0].gram, found[1].gram, rtol=0.03, atol=0.01 * float(found[0].gram.max()))
+    assert all(p.grad.dtype == torch.float32 for p in trunk.parameters())
+
+
+def test_a_loss_scale_is_not_seen_by_the_decision() -> None:
+    model = Tasks("linear and layer norm")
+    plain = sw.backward(model.losses(), create("pcgrad"), shared=model.shared())
+    once = flat(model.shared())
+    model.zero_grad()
+    scaled = sw.backward(model.losses(), create("pcgrad"), shared=model.shared(), scale=torch.tensor(1024.0))
+    assert torch.allclose(scaled.gram, plain.gram, rtol=1e-12)
+    assert torch.allclose(flat(model.shared()), 1024 * once, rtol=1e-12)
