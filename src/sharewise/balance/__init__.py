@@ -1,5 +1,6 @@
 """How several losses become one update: ``backward()``, one method a file."""
 
+from ._accumulate import Accumulation
 from ._aim import AIM
 from ._aligned_mtl import AlignedMTL
 from ._alpha_fairness import alpha_fairness
@@ -39,6 +40,7 @@ from ._rlw import RLW
 from ._rotograd import RotoGrad
 from ._scale_invariant import ScaleInvariant
 from ._sdmgrad import SDMGrad
+from ._shared import layers
 from ._stch import STCH
 from ._take import MODES
 from ._trimmed_mean import TrimmedMean
@@ -58,6 +60,7 @@ __all__ = [
     "OWOFMTL",
     "RLW",
     "STCH",
+    "Accumulation",
     "AlignedMTL",
     "Balance",
     "Balancer",
@@ -95,5 +98,6 @@ __all__ = [
     "available",
     "backward",
     "create",
+    "layers",
     "measure",
 ]
