@@ -205,12 +205,23 @@ def test_a_row_kept_as_products_that_is_not_finite_names_its_task(policy: str) -
     assert torch.allclose(trunk.weight.grad, torch.autograd.grad(trunk(x).square().mean(), trunk.weight)[0])
 
 
+@torch._functorch.config.patch(donated_buffer=False)
 def test_compiled_forward() -> None:
+    torch._dynamo.reset()
     model = Tasks("linear and layer norm")
     rows = jacobian(model.losses(), model.shared())
     model.trunk = torch.compile(model.trunk, backend="aot_eager")
     balance = sw.backward(model.losses(), create("pcgrad"), shared=model.shared())
     assert torch.allclose(balance.gram, rows @ rows.T, rtol=1e-12)
+
+
+@torch._functorch.config.patch(donated_buffer=True)
+def test_a_forward_compiled_to_give_its_buffers_away() -> None:
+    torch._dynamo.reset()
+    model = Tasks("linear and layer norm")
+    model.trunk = torch.compile(model.trunk, backend="aot_eager")
+    with pytest.raises(BalanceError, match="donated_buffer = False before compiling"):
+        sw.backward(model.losses(), create("pcgrad"), shared=model.shared())
 
 
 def test_autocast_agrees_with_the_loop_to_its_precision() -> None:

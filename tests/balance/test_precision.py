@@ -89,7 +89,9 @@ def test_activation_checkpointing() -> None:
     assert torch.allclose(flat(shared), want, rtol=1e-10)
 
 
+@torch._functorch.config.patch(donated_buffer=False)
 def test_compiled_forward() -> None:
+    torch._dynamo.reset()
     torch.manual_seed(0)
     plain = Net(["a", "b"])
     shared = list(plain.trunk.parameters())

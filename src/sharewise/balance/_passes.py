@@ -31,13 +31,7 @@ def in_loop(
     reached: list[set[int]] = [set() for _ in losses]
     mine: OwnGradients = []
     for t, loss in enumerate(losses):
-        gradients = torch.autograd.grad(
-            loss,
-            [*inputs, *own[t]],
-            grad_outputs=seed(loss, scale),
-            retain_graph=keep or t + 1 < len(losses),
-            allow_unused=True,
-        )
+        gradients = _gradients(loss, [*inputs, *own[t]], seed(loss, scale), keep or t + 1 < len(losses))
         for (_, view, target), gradient in zip(sinks, gradients, strict=False):
             if gradient is None:
                 view[t].zero_()
@@ -48,6 +42,18 @@ def in_loop(
         mine.append([(p, g) for p, g in zip(own[t], rest, strict=True) if g is not None])
         del gradient, gradients, rest  # one task's gradients at a time are held, not two
     return reached, mine
+
+
+def _gradients(loss: Tensor, inputs: list[Any], start: Tensor | None, keep: bool) -> list[Tensor | None]:
+    try:
+        return list(torch.autograd.grad(loss, inputs, start, retain_graph=keep, allow_unused=True))
+    except RuntimeError as error:
+        if "donated" not in str(error):
+            raise
+        raise BalanceError(
+            "the forward pass was compiled to give its buffers away in the first backward pass, but several tasks need "
+            "several passes: set torch._functorch.config.donated_buffer = False before compiling"
+        ) from error
 
 
 def batched(
