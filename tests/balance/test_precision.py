@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch._functorch import config as functorch
 from torch.utils.checkpoint import checkpoint
 
 import sharewise as sw
@@ -89,7 +90,7 @@ def test_activation_checkpointing() -> None:
     assert torch.allclose(flat(shared), want, rtol=1e-10)
 
 
-@torch._functorch.config.patch(donated_buffer=False)
+@functorch.patch(donated_buffer=False)
 def test_compiled_forward() -> None:
     torch._dynamo.reset()
     torch.manual_seed(0)
