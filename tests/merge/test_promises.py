@@ -99,7 +99,7 @@ def test_breadcrumbs_drops_both_ends() -> None:
 
 
 def test_sce_by_hand() -> None:
-    """Mean squares 5 and 2.5, so weights 2/3 and 1/3: first entry 1 * 2/3 + 2 * 1/3, second: the negative one erased."""
+    """Mean squares 5 and 2.5, so weights 2/3 and 1/3: first entry 1 * 2/3 + 2 * 1/3; the negative one is erased."""
     found = merged("sce", [1.0, 3.0], [2.0, -1.0])
     assert equal(found, [(1.0 * 10 + 2.0 * 5) / 15, 3.0])
 

@@ -1,5 +1,6 @@
 """One model out of several, without training: plans, a streaming engine, one method a file, and a bill."""
 
+from ._adapters import merge_adapters
 from ._bill import table
 from ._engine import Engine, Job, Part
 from ._forecast import Forecast, forecast
@@ -26,6 +27,7 @@ __all__ = [
     "load_plan",
     "make_plan",
     "merge",
+    "merge_adapters",
     "merge_states",
     "method",
     "open_plan",

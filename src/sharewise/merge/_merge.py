@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..errors import MergeError
 from ..files import write_json, write_text
+from ._adapters import AdaptedSource, open_adapter
 from ._bill import Recorder
 from ._carry import carry_over
 from ._engine import BLOCK, Engine, Job
@@ -89,7 +90,10 @@ def _plan(plan: Plan | Mapping[str, Any] | Path | str) -> Plan:
 
 
 def _open(reference: Reference, root: Path, allow_outside: bool) -> Source:
-    return open_source(locate(reference.path, root, allow_outside), reference.path)
+    source = open_source(locate(reference.path, root, allow_outside), reference.path)
+    if reference.adapter is None:
+        return source
+    return AdaptedSource(reference.name, source, open_adapter(locate(reference.adapter, root, allow_outside)))
 
 
 def merge(

@@ -67,7 +67,7 @@ class FileSource(Source):
                     raise MergeError(f'model "{name}": tensor "{tensor}" is in both {other} and {file.path.name}')
                 self._file_of[tensor] = file
         self.tensors = {t: f.tensors[t] for t, f in self._file_of.items()}
-        self.config = _json(folder / "config.json") if folder and (folder / "config.json").exists() else {}
+        self.config = read_config(folder / "config.json") if folder and (folder / "config.json").exists() else {}
 
     def read(self, tensor: str, start: int, out: Tensor) -> None:
         """See :meth:`Source.read`."""
@@ -127,7 +127,7 @@ def open_source(place: Path | str | Mapping[str, Tensor], name: str | None = Non
 def _weights(folder: Path, shown: str) -> list[Path]:
     """The safetensors files of a model's folder."""
     if (folder / INDEX).is_file():
-        index = _json(folder / INDEX).get("weight_map", {})
+        index = read_config(folder / INDEX).get("weight_map", {})
         names = sorted({str(file) for file in index.values()})
         for name in names:
             if Path(name).name != name:
@@ -157,7 +157,8 @@ def _pickle(path: Path) -> MergeError:
     )
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; raises :class:`MergeError` for anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

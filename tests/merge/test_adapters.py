@@ -1,0 +1,96 @@
+"""LoRA adapters: the product the user sees is the sum of the products, or says by how much it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from helpers.checkpoints import WIDTH, family, read
+from sharewise.errors import MergeError
+from sharewise.merge import merge, merge_adapters
+from sharewise.merge._adapters import open_adapter
+
+MODULES = ("model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj")
+
+
+def adapter(folder: Path, seed: int, rank: int = 2, **config: Any) -> dict[str, Tensor]:
+    """Write an adapter; the changes it makes, by weight."""
+    draw = torch.Generator().manual_seed(seed)
+    tensors, scale = {}, 8 / (rank**0.5 if config.get("use_rslora") else rank)
+    changes = {}
+    for module in MODULES:
+        a, b = torch.randn(rank, WIDTH, generator=draw), torch.randn(WIDTH, rank, generator=draw)
+        tensors |= {f"base_model.model.{module}.lora_A.weight": a, f"base_model.model.{module}.lora_B.weight": b}
+        change = scale * b @ a
+        changes[f"{module}.weight"] = change.T if config.get("fan_in_fan_out") else change
+    folder.mkdir()
+    save_file(tensors, folder / "adapter_model.safetensors")
+    content = {"peft_type": "LORA", "r": rank, "lora_alpha": 8, "target_modules": ["q_proj"], **config}
+    (folder / "adapter_config.json").write_text(json.dumps(content))
+    return changes
+
+
+def product(folder: Path, weight: str) -> Tensor:
+    found = open_adapter(folder)
+    left, right = found.sides(weight.removesuffix(".weight"))
+    return left @ right
+
+
+@pytest.mark.parametrize("config", [{}, {"use_rslora": True}, {"fan_in_fan_out": True}])
+@pytest.mark.parametrize("block", [5, 2**18])
+def test_a_model_with_its_adapter_is_a_model(tmp_path: Path, config: dict[str, Any], block: int) -> None:
+    base, _ = family(tmp_path)
+    changes = adapter(tmp_path / "lora", 3, **config)
+    plan = {"merge_method": "linear", "models": [{"model": "base+lora"}], "parameters": {"weight": 1}}
+    merge(plan, tmp_path / "out", root=tmp_path, block=block)
+    for name, value in read(tmp_path / "out").items():
+        assert torch.allclose(value, base[name] + changes.get(name, 0), atol=1e-5)
+
+
+def test_the_sum_is_exact_and_scales_are_each_ones_own(tmp_path: Path) -> None:
+    one, two = adapter(tmp_path / "x", 1, rank=2), adapter(tmp_path / "y", 2, rank=3, use_rslora=True)
+    bill = merge_adapters({"x": tmp_path / "x", "y": tmp_path / "y"}, tmp_path / "out", weights={"x": 1, "y": -0.5})
+    assert bill["rank"] == 5 and bill["largest_error"] == 0.0
+    for name in one:
+        assert torch.allclose(product(tmp_path / "out", name), one[name] - 0.5 * two[name], atol=1e-4)
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["r"] == config["lora_alpha"] == 5 and config["use_rslora"] is False
+
+
+def test_a_chosen_rank_is_the_best_and_says_its_error(tmp_path: Path) -> None:
+    one, two = adapter(tmp_path / "x", 1), adapter(tmp_path / "y", 2)
+    bill = merge_adapters({"x": tmp_path / "x", "y": tmp_path / "y"}, tmp_path / "out", rank=3)
+    for module in MODULES:
+        name = f"{module}.weight"
+        wanted, found = one[name] + two[name], product(tmp_path / "out", name)
+        error = float((found - wanted).norm() / wanted.norm())
+        assert error == pytest.approx(bill["errors"][module], rel=1e-3)
+        sizes = torch.linalg.svdvals(wanted)
+        assert error == pytest.approx(float(sizes[3:].norm() / sizes.norm()), rel=1e-3)
+
+
+def test_what_is_no_plain_lora(tmp_path: Path) -> None:
+    family(tmp_path)
+    adapter(tmp_path / "dora", 1, use_dora=True)
+    with pytest.raises(MergeError, match="use_dora cannot be merged"):
+        open_adapter(tmp_path / "dora")
+    with pytest.raises(MergeError, match="is no LoRA adapter folder"):
+        open_adapter(tmp_path / "a")
+    adapter(tmp_path / "lora", 2)
+    file = tmp_path / "lora" / "adapter_model.safetensors"
+    save_file(
+        {
+            "base_model.model.other.lora_A.weight": torch.ones(1, 8),
+            "base_model.model.other.lora_B.weight": torch.ones(8, 1),
+        },
+        file,
+    )
+    plan = {"merge_method": "linear", "models": [{"model": "a+lora"}], "parameters": {"weight": 1}}
+    with pytest.raises(MergeError, match=r'changes "other.weight", which "a" lacks'):
+        merge(plan, tmp_path / "out", root=tmp_path)
