@@ -227,7 +227,7 @@ def _shapes(out: _Out, first: Part, other: Part) -> MergeError:
     a, b = list(first.info.shape), list(other.info.shape)
     hint = ""
     if len(a) == len(b) and a[1:] == b[1:] and comes_first(out.name):
-        hint = "; for models of different vocabularies set tokenizer_source: union"
+        hint = "; their vocabularies differ, and rows are not matched by token"
     return MergeError(
         f'tensor "{out.name}" is {a} in "{first.source.name}" and {b} in "{other.source.name}": models to be '
         f"merged must have one architecture{hint}"

@@ -28,6 +28,7 @@ from ._registry import all_parameters, method
 from ._settings import check_names
 from ._sources import Source, StateSource, open_source
 from ._tensorfile import TensorInfo
+from ._tokenizers import tokenizer_of
 from ._writer import ShardWriter, StateWriter
 
 SHARD = 5_000_000_000
@@ -45,6 +46,8 @@ class Opened:
     models: Mapping[Reference, Source]
     layout: Layout
     warnings: list[str]
+    tokenizer: Source | None = None
+    """Whose tokenizer files are carried over, if not the origin's."""
 
     @property
     def tensors(self) -> dict[str, TensorInfo]:
@@ -78,9 +81,12 @@ def open_plan(
         for reference in plan.references():
             models[reference] = _open(reference, Path(root), allow_outside)
             closing.callback(models[reference].close)
+        tokenizer = tokenizer_of(plan, models)
         layout = lay_out(plan, how, models)
         closing.pop_all()
-    return Opened(plan, how, models, layout, [*warnings, *layout.notes])
+    if plan.chat_template is not None:
+        warnings.append("chat_template is not set: the output has that of its tokenizer")
+    return Opened(plan, how, models, layout, [*warnings, *layout.notes], tokenizer)
 
 
 def _plan(plan: Plan | Mapping[str, Any] | Path | str) -> Plan:
@@ -139,6 +145,8 @@ def merge(
             engine = Engine(writer, threads=threads, block=block, observer=recorder, progress=progress)
             engine.run(opened.layout.jobs)
             files = writer.finish()
+            if opened.tokenizer is not None:
+                files += carry_over(opened.tokenizer.folder, {}, folder, {})
             files += carry_over(opened.origin.folder, opened.origin.config, folder, _changes(opened))
             result = {
                 "method": opened.plan.merge_method,
