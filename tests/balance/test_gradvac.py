@@ -176,9 +176,10 @@ def test_resumed_it_continues_bit_for_bit_with_its_targets() -> None:
 def test_an_overflow_is_passed_on_and_spares_the_targets() -> None:
     balancer = create("gradvac", beta=0.5)
     balancer.aggregate(PAIR)
-    broken = PAIR @ PAIR.T
-    broken[0, 0] = math.inf
-    assert bool(balancer.weights(broken).isnan().any())
+    for i, j, value in ((0, 0, math.inf), (0, 1, math.nan)):
+        broken = PAIR @ PAIR.T
+        broken[i, j] = broken[j, i] = value
+        assert bool(balancer.weights(broken).isnan().any())
     assert target(balancer, "0", "1") == target(balancer, "1", "0") == pytest.approx(-0.3)
 
 

@@ -93,6 +93,12 @@ def test_without_a_scale_the_weights_rest() -> None:
     assert balancer.weights(torch.zeros(2, 2, dtype=torch.float64)).tolist() == [0.5, 0.5]
 
 
+def test_negative_products_of_a_task_with_itself_do_not_count_for_the_scale() -> None:
+    # Noise of two batches: the mean norm is (2 + 0) / 2. A w = (2, -2); (0.3, 0.7) is on the simplex.
+    gram = torch.diag(torch.tensor([4.0, -4.0], dtype=torch.float64))
+    assert create("sdmgrad", pull=0.0, lr=0.1, steps=1).weights(gram).tolist() == pytest.approx([0.3, 0.7])
+
+
 def test_an_overflow_spares_the_weights() -> None:
     balancer, twin = (create("sdmgrad", pull=0.0, lr=0.1, steps=1) for _ in range(2))
     balancer.weights(GRAM)
