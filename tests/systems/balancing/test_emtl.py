@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from sharewise.errors import OptionError
-from sharewise.systems import get, reproduce
+from sharewise.systems import Result, get, reproduce
 from sharewise.systems.balancing import _emtl_arms, _emtl_convex, _emtl_deep
 from sharewise.systems.balancing._fair_baselines import SlotFair, WorstUser
 from sharewise.systems.balancing._horizon import equity, horizon_means
@@ -15,6 +17,15 @@ from sharewise.systems.balancing._policies import POLICIES, Policy
 from sharewise.systems.balancing._users import Users, drifting_users, hindsight_optimum, welfare
 
 SIZES = _emtl_arms.SMOKE
+KEPT = Path(__file__).parents[3] / "ledger" / "emtl.json"
+
+
+def test_the_ledger_holds_what_this_code_computes() -> None:
+    kept = Result.load(KEPT)
+    found = _emtl_convex.run(POLICIES["owo_fmtl"], kept.seeds[0], _emtl_arms.DEFAULT.convex)
+    for metric, value in found.items():
+        assert kept.arms["owo_fmtl"][metric][0] == pytest.approx(value, rel=1e-5, abs=1e-9), metric
+    assert kept.remarks == list(get("emtl").remarks)
 
 
 def test_smoke_scale_runs_and_repeats() -> None:
