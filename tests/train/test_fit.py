@@ -137,12 +137,14 @@ def test_ctrl_c_saves_and_the_run_continues(tmp_path: Path) -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_accumulation_of_equal_batches_is_the_larger_batch() -> None:
-    """The loss of the large batch is the mean of the small ones', if no label is missing."""
+@pytest.mark.parametrize("balancer", ["equal", "cagrad", "db_mtl"])
+def test_accumulation_of_equal_batches_is_the_larger_batch(balancer: str) -> None:
+    """The loss of the large batch is the mean of the small ones', if no label is missing; one decision for all."""
     data = splits(64)
     data.train.all.observed.clear()
     large, small = SmallModel(dropout=0.0), SmallModel(dropout=0.0)
     sgd = {"optimizer": lambda groups: torch.optim.SGD(groups, lr=0.1), "epochs": 2, "progress": False}
+    sgd["balancer"] = balancer
     sw.fit(large, TASKS, data, batch_size=32, **sgd)
     sw.fit(small, TASKS, data, batch_size=16, accumulate=2, **sgd)
     for a, b in zip(weights(large), weights(small), strict=True):

@@ -63,7 +63,8 @@ def fit(
         scheduler: ``make(optimizer) -> learning-rate scheduler``, stepped once an epoch.
         epochs: most epochs. batch_size: examples a batch (and a rank).
         patience: epochs without a better mean relative improvement of the tasks before stopping; ``None``: never.
-        accumulate: batches a step; each is balanced by itself and the directions are averaged.
+        accumulate: batches a step. Their gradients are averaged before the balancer decides, once; methods on losses
+            weigh each batch by itself.
         clip: largest norm of the whole gradient, applied after balancing.
         precision: ``32-true`` or ``bf16-mixed`` (autocast).
         fabric: a launched ``lightning_fabric.Fabric`` for other devices or several processes; ranks share each epoch.

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..balance import Balancer, MeanReducer, Recorder, backward
+from ..balance import Accumulation, Balancer, MeanReducer, Recorder
 from ..data import Batch, Splits
 from ..errors import RunError
 from ..tasks import Task
@@ -111,20 +111,31 @@ class Loop:
     def _train_epoch(self) -> None:
         self.model.train()
         self._epoch_began = time.monotonic()
-        pending = 0
-        for batch in self._batches():
-            self.batch += 1
-            pending += self._take(batch.to(self.fabric.device))
-            if pending == self.settings.accumulate:
-                self._step()
-                pending = 0
+        for group in self._groups():
+            self._accumulate(group)
+            self._step()
             if self.stop:
                 return
-        if pending:  # the last group is short: its gradient is a mean over fewer batches
-            for parameter in self._parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(self.settings.accumulate / pending)
-            self._step()
+
+    def _groups(self) -> Iterator[list[Batch]]:
+        """The batches of each step: those with labels, ``accumulate`` at a time; the last group may be short."""
+        group: list[Batch] = []
+        for batch in self._batches():
+            self.batch += 1
+            if self._labelled(batch):
+                group.append(batch)
+            if len(group) == self.settings.accumulate:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def _labelled(self, batch: Batch) -> bool:
+        """Whether any task has a label; with several processes every batch counts, for ranks must step together."""
+        names = [task.name for task in self.tasks if task.name in batch.targets]
+        if self._reducer is not None:
+            return bool(names)
+        return any(name not in batch.observed or observed_count(batch, name) for name in names)
 
     def _batches(self) -> Iterator[Batch]:
         """Batches of this epoch from where it stands; each rank takes every ``world_size``-th one."""
@@ -146,16 +157,6 @@ class Loop:
                 yield group[rank]
                 group = []
 
-    def _take(self, batch: Batch) -> int:
-        """As :meth:`_accumulate`; a batch that will be looked at again is kept with the random numbers it was given."""
-        if not self.balancer.looks_again:
-            return self._accumulate(batch)
-        before = random_state(self.fabric.device)
-        labelled = self._accumulate(batch)
-        if labelled:
-            self._seen = batch, before
-        return labelled
-
     def _look_again(self) -> None:
         """Tell the balancer what the step did to the losses of its last batch."""
         batch, before = self._seen
@@ -166,26 +167,27 @@ class Loop:
             losses = dict(zip(losses, values.unbind(), strict=True))
         self.balancer.look_again(losses)
 
-    def _accumulate(self, batch: Batch) -> int:
-        """Forward and backward of one batch; 1 if it held any label, else 0."""
-        losses = self._losses(batch)
-        if not losses:
-            return 0
-        for callback in self.callbacks:
-            callback.on_losses(self, batch, losses)
-        self._balance = backward(
-            losses,
+    def _accumulate(self, group: list[Batch]) -> None:
+        """Forward and backward of the batches of one step, and one decision for all of them."""
+        step = Accumulation(
             self.balancer,
+            batches=len(group),
             shared=self._shared(),
             mode=self.settings.mode,
             reducer=self._reducer,
-            scale=1 / self.settings.accumulate,
         )
-        for name, loss in losses.items():
-            value = loss.detach()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
-        return 1
+        for batch in (batch.to(self.fabric.device) for batch in group):
+            if self.balancer.looks_again:
+                self._seen = batch, random_state(self.fabric.device)
+            losses = self._losses(batch)
+            for callback in self.callbacks:
+                callback.on_losses(self, batch, losses)
+            step.add(losses)
+            for name, loss in losses.items():
+                value = loss.detach()
+                self._sums[name] = self._sums[name] + value if name in self._sums else value
+                self._counts[name] = self._counts.get(name, 0) + 1
+        self._balance = step.resolve()
 
     def _losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss of each task that has a label in the batch."""
