@@ -12,7 +12,7 @@ PCGrad step.
 All take turns in one process; the fastest and the middle of the rounds are compared. Memory is the peak of a fresh
 process above that of plain training (one backward pass of the sum) there.
 
-    python benchmarks/backward_modes.py [--models mlp,transformer,convnet] [--tasks 2,10,40] [--rounds 7] [--no-memory]
+    python benchmarks/backward_modes.py [--models mlp,transformer,convnet] [--tasks 2,10,40] [--rounds 7] [--cpu]
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def known(names: tuple[str, ...]) -> list[str]:
     return [name for name in names if name != "TorchJD" or find_spec("torchjd")]
 
 
-def times(model: str, tasks: int, rounds: int) -> dict[str, list[float]]:
+def times(model: str, tasks: int, rounds: int, clock: Callable[[], float]) -> dict[str, list[float]]:
     problem = Problem(model, tasks)
     hows = known(AGAINST_LOOP + AGAINST_PLAIN)
     seconds: dict[str, list[float]] = {how: [] for how in hows}
@@ -156,9 +156,9 @@ def times(model: str, tasks: int, rounds: int) -> dict[str, list[float]]:
         for how in hows:
             forward, rest = problem.step(how)
             ready = forward()
-            began = time.perf_counter()
+            began = clock()
             rest(ready)
-            spent = time.perf_counter() - began
+            spent = clock() - began
             problem.clear()
             if turn:  # the first turn warms up
                 seconds[how].append(spent)
@@ -189,8 +189,10 @@ def measure_peak(how: str, model: str, tasks: int) -> None:
     print(held[1] - held[0])
 
 
-def report(model: str, tasks: int, rounds: int, memory: bool) -> dict[str, dict[str, float]]:
-    seconds = times(model, tasks, rounds)
+def report(
+    model: str, tasks: int, rounds: int, clock: Callable[[], float], memory: bool
+) -> dict[str, dict[str, float]]:
+    seconds = times(model, tasks, rounds, clock)
     matrix = tasks * Problem(model, tasks).count * 4 / 2**20
     found = {}
     for how, values in seconds.items():
@@ -216,16 +218,20 @@ def main() -> None:
     parser.add_argument("--tasks", default="2,10,40")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--cpu", action="store_true", help="CPU time of one thread: repeatable on a busy machine")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
         measure_peak(options.peak, options.models, int(options.tasks))
         return
+    if options.cpu:
+        torch.set_num_threads(1)
+    clock = time.process_time if options.cpu else time.perf_counter
     print(f"{torch.get_num_threads()} threads; forward passes are not timed; ratios to the bare loop or the plain pass")
     columns = ("ms, min", "median", "ratio min", "median", "peak MB", "matrices")
     print(f"{'':<17} {'how':<18}" + "".join(f"{c:>10}" for c in columns))
     results = {
-        f"{model} {tasks}": report(model, int(tasks), options.rounds, not options.no_memory)
+        f"{model} {tasks}": report(model, int(tasks), options.rounds, clock, not options.no_memory)
         for model in options.models.split(",")
         for tasks in options.tasks.split(",")
     }
