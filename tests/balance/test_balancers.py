@@ -59,6 +59,14 @@ def test_one_task_is_the_identity(name: str, dtype: torch.dtype) -> None:
         assert torch.equal(out, matrix[0])
 
 
+def test_groups_are_told_of_the_end_of_an_epoch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    balancer, told = make(name), []
+    for group in ("a", "b"):
+        monkeypatch.setattr(balancer.group(group), "end_epoch", lambda group=group: told.append(group), raising=True)
+    balancer.end_epoch()
+    assert told == ["a", "b"]
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_rows_are_not_changed(name: str, shape: str) -> None:
     matrix = rows(5, 30, shape, spread=6).float()

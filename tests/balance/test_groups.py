@@ -57,6 +57,16 @@ def test_groups_draw_different_random_numbers() -> None:
     assert len(draws) == 3
 
 
+def test_each_group_learns_from_the_epoch() -> None:
+    model, balancer = Tasks("linear and layer norm"), create("gradnorm", initial="epoch")
+    losses = model.losses()
+    sw.backward(losses, balancer, shared={"first": model.trunk[0], "rest": model.trunk[2:]})
+    balancer.end_epoch()
+    for name in ("first", "rest"):
+        initial = balancer.group(name).task_state.read("initial", list(losses))
+        assert initial.tolist() == pytest.approx([float(loss.detach()) for loss in losses.values()])
+
+
 def test_groups_are_saved_and_loaded() -> None:
     model, balancer = Tasks("linear and layer norm", 5), create("pcgrad")
     groups = {"first": model.trunk[0], "rest": model.trunk[2:]}

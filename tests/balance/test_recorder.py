@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import sharewise as sw
+from helpers.architectures import Tasks
 from helpers.shared_net import batch, net
 from helpers.small import TASKS, SmallModel, splits
 from sharewise.balance import Balance, Recorder, create
@@ -37,7 +38,7 @@ def test_every_value_of_a_step_by_name() -> None:
     recorder = Recorder()
     taken = steps(recorder, 5, absent=2)
     frame = recorder.read()
-    assert frame.columns == ["step", "epoch", "task", "other", "weight", "loss", "norm", "cosine", "projected"]
+    assert frame.columns == ["step", "epoch", "group", "task", "other", "weight", "loss", "norm", "cosine", "projected"]
     assert len(frame) == 4 * (3 + 6) + (2 + 2)
     for number, (balance, losses) in enumerate(taken, 1):
         here = frame.filter(pl.col("step") == number)
@@ -57,6 +58,71 @@ def test_every_value_of_a_step_by_name() -> None:
     assert 0 < frame["projected"].sum() < frame["projected"].count()
 
 
+def grouped(recorder: Recorder, count: int = 4) -> list[Balance]:
+    """Steps decided on group by group; in one step a task is absent, in another the groups come in another order."""
+    model, balancer, taken = Tasks("linear and layer norm"), create("pcgrad"), []
+    groups = {"first": model.trunk[0], "rest": model.trunk[2:]}
+    for step in range(count):
+        losses = model.losses(model.x + step)
+        if step == 1:
+            del losses["1"]
+        taken.append(sw.backward(losses, balancer, shared=dict(reversed(groups.items())) if step == 2 else groups))
+        recorder.record(taken[-1], losses)
+    return taken
+
+
+def test_each_group_has_its_rows_after_those_of_the_whole() -> None:
+    recorder = Recorder()
+    taken = grouped(recorder)
+    frame = recorder.read()
+    assert frame.equals(frame.sort("step", "group", nulls_last=False, maintain_order=True))
+    assert frame["group"].unique(maintain_order=True).to_list() == [None, "first", "rest"]
+    for number, balance in enumerate(taken, 1):
+        for name, part in {None: balance, **balance.groups}.items():
+            here = frame.filter(pl.col("step") == number, pl.col("group").eq_missing(name))
+            alone, pairs = here.filter(pl.col("other").is_null()), here.filter(pl.col("other").is_not_null())
+            m = len(balance.names)
+            assert (len(alone), len(pairs)) == (m, m * (m - 1))
+            assert here[:m].equals(alone)
+            assert alone["task"].to_list() == list(balance.names)
+            assert alone["norm"].to_list() == [float(v) for v in part.norms.values()]
+            if name is None:
+                assert alone["weight"].null_count() == m and pairs["projected"].null_count() == len(pairs)
+                assert alone["loss"].null_count() == 0
+            else:
+                assert alone["weight"].to_list() == part.weight_vector.tolist()
+                off = ~torch.eye(m, dtype=torch.bool)
+                assert pairs["projected"].to_list() == part.notes["projected"][off].tolist()
+
+
+@pytest.mark.parametrize("to_file", [True, False])
+def test_groups_are_flushed_and_resumed_as_they_came(to_file: bool, tmp_path: Path) -> None:
+    def at(name: str) -> Path | None:
+        return tmp_path / f"{name}.arrow" if to_file else None
+
+    one, many, first = Recorder(at("one"), flush=1), Recorder(at("many")), Recorder(at("halved"))
+    for recorder in (one, many, first):
+        grouped(recorder)
+        recorder.close()
+    second = Recorder(at("halved"))
+    second.load_state_dict(first.state_dict())
+    for recorder in (many, second):
+        grouped(recorder)
+    grouped(one)
+    assert one.read().equals(many.read())
+    assert second.read().equals(many.read())
+
+
+@pytest.mark.parametrize("method", ["moco", "excess_mtl"])
+def test_weights_of_methods_on_gradients(method: str) -> None:
+    recorder = Recorder()
+    for balance, losses in steps(recorder, 3, method):
+        weights = balance.notes["weights"].tolist()
+        assert [float(w) for w in balance.weights.values()] == weights
+        assert float(balance.loss) == pytest.approx(sum(w * v for w, v in zip(weights, losses.values(), strict=True)))
+    assert recorder.read()["weight"].drop_nulls().to_list()[-3:] == weights
+
+
 def test_who_was_projected_by_hand() -> None:
     # The second row opposes the first; the third is orthogonal to the second and agrees with the first.
     balancer = create("pcgrad")
@@ -71,7 +137,7 @@ def test_what_a_method_does_not_tell_is_null() -> None:
     steps(recorder, 2, "equal")
     frame = recorder.read()
     assert len(frame) == 6 and frame["weight"].to_list() == [1.0] * 6
-    assert all(frame[column].null_count() == 6 for column in ("other", "norm", "cosine", "projected"))
+    assert all(frame[column].null_count() == 6 for column in ("group", "other", "norm", "cosine", "projected"))
 
 
 def test_a_skipped_step_has_no_rows() -> None:

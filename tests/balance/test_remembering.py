@@ -61,6 +61,7 @@ def test_rows_that_are_not_finite_are_passed_on_and_not_remembered(name: str, ba
     broken = rows(3, 9).float()
     broken[1, 4] = bad
     assert not bool(balancer.aggregate(broken, names="abc").isfinite().all())
+    assert balancer.notes == {}
     after = balancer.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[key], after[key]) for key in after)

@@ -198,7 +198,9 @@ class Accumulation:
             return Balance(names, total, weights, gram, notes=dict(balancer.notes)), rows.combine(weights)
         matrix = rows.matrix() if is_one(self.scale) else rows.matrix().div_(self.scale)
         gradients = rows.cut(balancer.aggregate(matrix, values, names=names) * self.scale)
-        return Balance(names, values.sum(), None, gram, notes=dict(balancer.notes)), gradients
+        weighed = balancer.notes.get("weights")  # of methods that weigh rows, or what they remember of them
+        total = values.sum() if weighed is None else (weighed.to(values) * values).sum()
+        return Balance(names, total, weighed, gram, notes=dict(balancer.notes)), gradients
 
 
 def _mean_balance(found: list[Balance], skipped: tuple[str, ...]) -> Balance:

@@ -169,6 +169,7 @@ class AIM(GramBalancer):
 
     def end_epoch(self) -> None:
         """Anneal the policy's learning rate."""
+        super().end_epoch()
         self.epoch += 1
 
     def _state(self, names: Sequence[str]) -> Tensor:

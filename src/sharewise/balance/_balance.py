@@ -18,7 +18,8 @@ class Balance:
     Args:
         names: the tasks balanced, in order.
         loss: the weighted total of the losses (detached scalar); their plain sum where the method has no weights.
-        weight_vector: weights ``[m]``, or ``None`` where the direction is not a combination of rows by m weights.
+        weight_vector: weights ``[m]`` of the rows, or of what the method remembers of them; ``None`` where the
+            direction is not such a combination.
         gram: inner products of the gradient rows ``[m, m]``, float64; ``None`` for methods that only need losses,
             which never take per-task gradients (:func:`sharewise.balance.measure` does).
         skipped: tasks left out because of a loss or gradient that was not finite. If no task is left, or a step is

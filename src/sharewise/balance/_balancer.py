@@ -46,7 +46,8 @@ class Balancer(nn.Module):
         self.group_balancers = nn.ModuleList()
         self.notes: dict[str, Tensor] = {}
         """What the last decision has to tell observers besides its weights (``projected``: bool ``[m, m]``, task i's
-        gradient lost its part along task j's); never part of the state."""
+        gradient lost its part along task j's; ``weights``: ``[m]``, where a method on gradients has them); never part
+        of the state."""
 
     def group(self, name: str) -> Balancer:
         """The balancer that decides for one group of parameters: a copy of this one, with a state of its own.
@@ -64,7 +65,10 @@ class Balancer(nn.Module):
         return found
 
     def end_epoch(self) -> None:
-        """Told at the end of each epoch; :func:`sharewise.fit` does it."""
+        """Told at the end of each epoch; :func:`sharewise.fit` does it. Passed on to the balancers of groups, so a
+        method that overrides this calls ``super().end_epoch()``."""
+        for name in self.group_names:
+            self.group(name).end_epoch()
 
     def look_again(self, losses: Mapping[str, Tensor]) -> None:
         """Told the losses of the same batch after the optimizer step, where ``looks_again``; ``fit`` does it."""

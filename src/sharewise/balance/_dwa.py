@@ -52,6 +52,7 @@ class DWA(LossBalancer):
 
     def end_epoch(self) -> None:
         """New ratios for the tasks that had a loss in this epoch."""
+        super().end_epoch()
         names, means = self._epoch.close()
         if not names:
             return

@@ -51,7 +51,7 @@ class ExcessMTL(GradientBalancer):
     @torch.no_grad()
     def aggregate(self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """The direction ``[n]`` of rows ``[m, n]``; see :meth:`Balancer.aggregate`."""
-        known = self.check_names(len(rows), names)
+        known, self.notes = self.check_names(len(rows), names), {}
         if not finite(rows):
             return rows.sum(0)
         weights = self._weigh(self._excess(rows, known), known)

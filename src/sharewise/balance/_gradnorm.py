@@ -88,6 +88,7 @@ class GradNorm(GramBalancer):
 
     def end_epoch(self) -> None:
         """With ``initial="epoch"``: take the means of the epoch for the tasks that have no initial loss yet."""
+        super().end_epoch()
         if self.initial == "epoch":
             names, means = self.means.close()
             if names:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -17,41 +16,55 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """A step as it came, its tensors where they were."""
+    """A decision as it came, its tensors where they were."""
 
     step: int
     epoch: int | None
+    group: str | None
+    """The group of parameters decided on; ``None``: all of them."""
     names: tuple[str, ...]
     tensors: dict[str, Tensor]
     """Of ``weight`` and ``loss`` ``[m]``, ``gram`` and ``projected`` ``[m, m]`` those that are known."""
 
 
-def entry(balance: Balance, losses: Mapping[str, Tensor] | None, step: int, epoch: int | None) -> Entry:
-    """What is worth keeping of a step; nothing is waited for."""
+def entries(
+    balance: Balance, losses: Mapping[str, Tensor] | None, step: int, epoch: int | None, group: str | None = None
+) -> list[Entry]:
+    """What is worth keeping of a step: the whole, then its groups. Nothing is waited for."""
+    if not balance.names:
+        return []
     found = {
-        "weight": balance.weight_vector if balance.weight_vector is not None else balance.notes.get("weights"),
-        "loss": torch.stack([losses[name].detach() for name in balance.names]) if losses and balance.names else None,
+        "weight": balance.weight_vector,
+        "loss": torch.stack([losses[name].detach() for name in balance.names]) if losses else None,
         "gram": balance.gram,
         "projected": balance.notes.get("projected"),
     }
-    return Entry(step, epoch, balance.names, {k: v.detach() for k, v in found.items() if v is not None})
+    whole = Entry(step, epoch, group, balance.names, {k: v.detach() for k, v in found.items() if v is not None})
+    parts = (entries(part, None, step, epoch, name) for name, part in balance.groups.items())
+    return [whole, *(entry for part in parts for entry in part)]
 
 
-def table(entries: Sequence[Entry], places: Mapping[str, int]) -> pl.DataFrame:
-    """Rows of all entries; tasks as numbers, by ``places``. Waits for the device once for each run of like entries."""
+def table(kept: Sequence[Entry], tasks: Mapping[str, int], groups: Mapping[str, int]) -> pl.DataFrame:
+    """Rows of all entries, names as numbers: step by step, the whole before its groups, single tasks before pairs.
+
+    Waits for the device once for each kind of entry.
+    """
     import polars as pl
 
-    frames = []
-    for (names, known), run in groupby(entries, lambda e: (e.names, tuple(e.tensors))):
-        if names:
-            alike = list(run)
-            values = {key: torch.stack([e.tensors[key] for e in alike]).cpu() for key in known}
-            frames.append(_rows(alike, torch.tensor([places[name] for name in names]), values))
-    return pl.concat(frames) if frames else _frame({})
+    alike: dict[tuple[object, ...], list[Entry]] = {}
+    for entry in kept:
+        alike.setdefault((entry.group, entry.names, *entry.tensors), []).append(entry)
+    frames = [_frame({})]
+    for some in alike.values():
+        names, group = some[0].names, some[0].group
+        values = {key: torch.stack([e.tensors[key] for e in some]).cpu() for key in some[0].tensors}
+        rows = _rows(some, torch.tensor([tasks[name] for name in names]), values)
+        frames.append(rows if group is None else rows.with_columns(group=pl.lit(groups[group], pl.UInt32)))
+    return pl.concat(frames).sort("step", "group", nulls_last=False, maintain_order=True)
 
 
 def _rows(entries: Sequence[Entry], tasks: Tensor, values: dict[str, Tensor]) -> pl.DataFrame:
-    """Rows of s steps with the same m tasks: step by step, first a row a task, then a row an ordered pair of tasks."""
+    """Rows of s steps with the same m tasks: a row a task of all steps, then a row an ordered pair of tasks."""
     import polars as pl
 
     steps, m = len(entries), len(tasks)
@@ -73,14 +86,15 @@ def _rows(entries: Sequence[Entry], tasks: Tensor, values: dict[str, Tensor]) ->
     both = {"step": number.repeat_interleave(len(i)), "task": tasks[i].repeat(steps), "other": tasks[j].repeat(steps)}
     both |= {key: value[:, off].flatten() for key, value in pairs.items()}
     paired = _frame(both, epoch.gather(torch.arange(steps).repeat_interleave(len(i)).numpy()))
-    return pl.concat([alone, paired]).sort("step", maintain_order=True)
+    return pl.concat([alone, paired])
 
 
 def _frame(columns: Mapping[str, Tensor], epoch: pl.Series | None = None) -> pl.DataFrame:
     """All columns of the table in their types; those not given are null."""
     import polars as pl
 
-    types: dict[str, type[pl.DataType]] = {"step": pl.Int64, "epoch": pl.Int32, "task": pl.UInt32, "other": pl.UInt32}
+    types: dict[str, type[pl.DataType]] = {"step": pl.Int64, "epoch": pl.Int32, "group": pl.UInt32}
+    types |= {"task": pl.UInt32, "other": pl.UInt32}
     types |= {"weight": pl.Float64, "loss": pl.Float64, "norm": pl.Float64, "cosine": pl.Float32}
     types |= {"projected": pl.Boolean}
     length = len(columns.get("step", ()))

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import OptionError, RunError
 from ..files import write_bytes
 from ._balance import Balance
-from ._record_table import Entry, entry, table
+from ._record_table import Entry, entries, table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,7 +28,8 @@ class Recorder:
     :func:`sharewise.fit` hand it in among the ``callbacks``. The table has one row a task and step (``weight``,
     ``loss``, ``norm``; ``other`` is null) and one row an ordered pair of tasks and step (``cosine``, ``projected``:
     ``task``'s gradient lost its part along ``other``'s); what a method does not tell is null. The columns ``step``
-    and ``epoch`` say when; ``task`` and ``other`` are dictionary-encoded.
+    and ``epoch`` say when. Where groups of parameters are decided on by themselves, each has such rows besides those of
+    the whole, under its name in ``group``. ``group``, ``task`` and ``other`` are dictionary-encoded.
 
     Args:
         path: Arrow IPC file (zstd), written whole or not at all, first when ``flush`` steps are recorded, then
@@ -38,11 +39,11 @@ class Recorder:
         flush: recorded steps to keep on the device before they are fetched in one go; the only time the device is
             waited for, besides :meth:`read`, :meth:`close` and checkpoints.
 
-    Memory: 40 bytes a row on the host, m + m(m - 1) rows a step (m where the method takes no gradients), and ``flush``
-    Gram matrices on the device. For many tasks choose ``every`` larger.
+    Memory: 53 bytes a row on the host, m + m(m - 1) rows a step (m where the method takes no gradients) and as many a
+    group, and ``flush`` times as many Gram matrices on the device. For many tasks choose ``every`` larger.
 
     ``state_dict`` is for checkpoints: with it, a run that was killed and continues leaves the same file as one that was
-    not. Decisions by groups of parameters are recorded as far as the whole has values.
+    not.
     """
 
     def __init__(self, path: Path | str | None = None, *, every: int = 1, flush: int = 256) -> None:
@@ -53,8 +54,9 @@ class Recorder:
         self.every, self.flush = every, flush
         self.step = 0
         """Steps seen."""
-        self._waiting: list[Entry] = []
-        self._places: dict[str, int] = {}
+        self._waiting: list[list[Entry]] = []  # a list a step
+        self._tasks: dict[str, int] = {}
+        self._groups: dict[str, int] = {}
         self._frames: list[pl.DataFrame] = []
         self._rows = self._written = 0
         self._losses: dict[str, Tensor] = {}
@@ -71,9 +73,10 @@ class Recorder:
         self.step += 1
         if (self.step - 1) % self.every:
             return
-        self._waiting.append(entry(balance, losses, self.step, epoch))
-        for name in balance.names:
-            self._places.setdefault(name, len(self._places))
+        self._waiting.append(entries(balance, losses, self.step, epoch))
+        for places, names in ((self._tasks, balance.names), (self._groups, balance.groups)):
+            for name in names:
+                places.setdefault(name, len(places))
         if len(self._waiting) >= self.flush:
             self._fetch()
             if self._rows > _GROWTH * self._written:
@@ -93,7 +96,8 @@ class Recorder:
 
     def _fetch(self) -> None:
         if self._waiting:
-            self._frames.append(table(self._waiting, self._places))
+            kept = [entry for step in self._waiting for entry in step]
+            self._frames.append(table(kept, self._tasks, self._groups))
             self._rows += len(self._frames[-1])
             self._waiting = []
 
@@ -101,10 +105,11 @@ class Recorder:
         import polars as pl
 
         if len(self._frames) != 1:
-            self._frames = [pl.concat([table([], {}), *self._frames]).rechunk()]
-        names = pl.Series(list(self._places), dtype=pl.Enum(list(self._places)))
+            self._frames = [pl.concat([table([], {}, {}), *self._frames]).rechunk()]
         (frame,) = self._frames
-        return frame.with_columns(names.gather(frame[column]).alias(column) for column in ("task", "other"))
+        names = {"group": list(self._groups), "task": list(self._tasks), "other": list(self._tasks)}
+        named = (pl.Series(k, known, pl.Enum(known)).gather(frame[k]) for k, known in names.items())
+        return frame.with_columns(named)
 
     def _as_bytes(self) -> bytes:
         buffer = io.BytesIO()
@@ -130,7 +135,8 @@ class Recorder:
     def state_dict(self) -> dict[str, Any]:
         """Steps and rows so far, which are in the file from now on; without a file, the rows themselves."""
         self.close()
-        state: dict[str, Any] = {"step": self.step, "rows": self._rows, "names": list(self._places)}
+        state: dict[str, Any] = {"step": self.step, "rows": self._rows}
+        state |= {"tasks": list(self._tasks), "groups": list(self._groups)}
         if self.path is None:
             state["table"] = torch.frombuffer(bytearray(self._as_bytes()), dtype=torch.uint8)
         return state
@@ -151,8 +157,8 @@ class Recorder:
                 f'the recording "{self.path}" has {len(frame)} rows, the checkpoint was written after '
                 f"{state['rows']}: it was replaced or cut; delete the run's folder to start anew"
             )
-        frame = frame.head(state["rows"]).with_columns(pl.col("task", "other").to_physical().cast(pl.UInt32))
-        self._places = {name: i for i, name in enumerate(state["names"])}
+        frame = frame.head(state["rows"]).with_columns(pl.col("group", "task", "other").to_physical().cast(pl.UInt32))
+        self._tasks, self._groups = ({name: i for i, name in enumerate(state[key])} for key in ("tasks", "groups"))
         self._frames, self._waiting = [frame], []
         self.step, self._rows, self._written = state["step"], state["rows"], state["rows"]
 

@@ -59,6 +59,7 @@ class STCH(LossBalancer):
 
     def end_epoch(self) -> None:
         """At the end of the warm-up, and later for tasks that have none, the epoch's means become nadirs."""
+        super().end_epoch()
         self.epochs += 1
         names, means = self._epoch.close()
         if names and self.epochs >= self.warmup:
