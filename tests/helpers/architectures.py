@@ -134,7 +134,7 @@ TRUNKS: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]] = {
     "convolutions": (_convolutions, lambda: torch.randn(4, 3, 11, 11)),
     "convolutions in one dimension": (_sequence, lambda: torch.randn(4, 4, 9)),
     "sequence of vectors": (lambda: nn.Sequential(nn.Linear(4, 30), nn.Tanh(), nn.Linear(30, 2)), _steps),
-    "embedding": (Words, lambda: torch.randint(0, 50, (5, 3))),
+    "embedding": (Words, lambda: torch.randint(0, 50, (5, 3)).index_fill_(1, torch.tensor(1), 0)),  # padded
     "attention": (Attention, _steps),
     "RNN": (lambda: Recurrent("RNN"), _steps),
     "GRU": (lambda: Recurrent("GRU"), _steps),
