@@ -15,10 +15,10 @@ from sharewise.errors import DataError, OptionError
 from sharewise.systems import get, reproduce
 from sharewise.systems.molecules import _aim_arms as simulated
 from sharewise.systems.molecules import _moleculenet_arms as real
-from sharewise.systems.molecules._compare import METHODS, TUNED, VARIANTS, delta_m, parts_for
+from sharewise.systems.molecules._compare import BEYOND, METHODS, TUNED, VARIANTS, delta_m, parts_for
 from sharewise.systems.molecules._moleculenet import SETS, joined, read_molecules
 from sharewise.systems.molecules._simulator import simulate
-from sharewise.systems.molecules._tuning import trials
+from sharewise.systems.molecules._tuning import LARGER, RATES, trials
 
 
 def test_smoke_scale_runs_and_repeats() -> None:
@@ -59,6 +59,14 @@ def test_all_methods_have_one_budget_and_as_many_trials() -> None:
     for sizes in (simulated.DEFAULT.scarce, simulated.DEFAULT.ample, real.DEFAULT.budget):
         made = [sizes.model(arm, 0).settings for arm in (*METHODS, *VARIANTS)]
         assert len({(s.epochs, s.batch, s.encoder, s.head, s.plateau, s.patience, s.weight_decay) for s in made}) == 1
+
+
+def test_larger_rates_serve_methods_whose_largest_was_best_on_simulated_molecules() -> None:
+    for method, rate in BEYOND.items():
+        assert TUNED[method]["lr"] == max(RATES) < rate and rate in LARGER
+        assert simulated.DEFAULT.scarce.model(method, 0).settings.lr == rate
+        assert real.DEFAULT.budget.model(method, 0).settings.lr == TUNED[method]["lr"]
+    assert simulated.DEFAULT.scarce.model("linear-primary", 0).settings.lr == BEYOND["linear"]
 
 
 def test_ablations_change_what_they_say_and_nothing_else() -> None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from ._compare import METHODS, VARIANTS, Budget, delta_m, errors, parts_for
+from ._compare import BEYOND, METHODS, VARIANTS, Budget, delta_m, errors, parts_for
 from ._model import PropertyModel
 from ._policy import PolicyHistory
 from ._simulator import Simulation, simulate
@@ -30,18 +30,18 @@ class Sizes:
 
 DEFAULT = Sizes(
     300, 10_000, 2000,
-    Budget((64, 4), (16,), epochs=40, batch=32, plateau=6, patience=12),
-    Budget((64, 4), (16,), epochs=12, batch=250, plateau=6, patience=12),
+    Budget((64, 4), (16,), epochs=40, batch=32, plateau=6, patience=12, rates=BEYOND),
+    Budget((64, 4), (16,), epochs=12, batch=250, plateau=6, patience=12, rates=BEYOND),
 )  # fmt: skip
 SMOKE = Sizes(
     60, 120, 50,
-    Budget((16, 4), (8,), epochs=2, batch=32, plateau=6, patience=12),
-    Budget((16, 4), (8,), epochs=1, batch=60, plateau=6, patience=12),
+    Budget((16, 4), (8,), epochs=2, batch=32, plateau=6, patience=12, rates=BEYOND),
+    Budget((16, 4), (8,), epochs=1, batch=60, plateau=6, patience=12, rates=BEYOND),
 )  # fmt: skip
 PAPER = Sizes(
     300, 10_000, 5000,
-    Budget((64, 4), (32,), epochs=400, batch=32, plateau=50, patience=75),
-    Budget((64, 4), (32,), epochs=400, batch=32, plateau=50, patience=75),
+    Budget((64, 4), (32,), epochs=400, batch=32, plateau=50, patience=75, rates=BEYOND),
+    Budget((64, 4), (32,), epochs=400, batch=32, plateau=50, patience=75, rates=BEYOND),
 )  # fmt: skip
 
 

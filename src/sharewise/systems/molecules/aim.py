@@ -73,6 +73,7 @@ CLAIMS = (
         "labels are free of noise.",
         "Scale default: up to 40 epochs (12 of batch 250 with 10,000 molecules) with the plateau after 6, the stop "
         "after 12 epochs without gain, and AIM's learning rate up to 2e-2 for fewer steps; scale paper: 400, 50, 75.",
+        "All methods tried the same three learning rates; one whose largest was its best went on to larger ones.",
         "Baselines and separate networks train on the guidance molecules as well; the arms linear-primary and "
         "pcgrad-primary show what these molecules are worth.",
     ],
