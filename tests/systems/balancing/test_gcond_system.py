@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from sharewise.systems import get, reproduce
+from sharewise.systems import Result, get, reproduce
 from sharewise.systems.balancing import true_gradients, zone, zone_rate
 from sharewise.systems.balancing._gcond_arms import DEFAULT, PAPER, RECIPES, SMOKE, network, recipe_of, schedule
 
@@ -64,3 +66,28 @@ def test_more_batches_show_the_kind_of_conflict(cosine: float) -> None:
     assert rates == sorted(rates) and rates[-1] == 1.0
     if cosine < -0.5:
         assert rates[0] == 0.0
+
+
+def test_remarks_and_page_quote_the_ledger() -> None:
+    root = Path(__file__).parents[3]
+    kept, text = Result.load(root / "ledger" / "gcond.json"), " ".join(get("gcond").remarks)
+    assert kept.remarks == list(get("gcond").remarks)
+    mean = {arm: {metric: float(np.mean(v)) for metric, v in metrics.items()} for arm, metrics in kept.arms.items()}
+    l1 = {arm: f"{metrics['l1']:.3f}" for arm, metrics in mean.items() if "l1" in metrics}
+    assert f"L1 of {l1['gcond']} is no lower than the weighted sum's ({l1['sum']} with either momentum)" in text
+    assert l1["sum"] == l1["sum-momentum"] and f"PCGrad's ({l1['pcgrad']})" in text
+    assert f"from {l1['sum-low']} to {l1['sum-momentum-low']}, all of GCond to {l1['gcond-low']}" in text
+    shares = [f"{100 * mean[arm]['conflicts']:.0f} %" for arm in ("gcond", "gcond-sequential")]
+    assert "{} of the steps meet a conflict in the stochastic mode, {} in".format(*shares) in text
+    assert f"reaches {l1['pcgrad-every-batch']}" in text
+    effects = {(c.metric, c.versus): f"{-100 * c.effect:.1f} %" for c in kept.claims if c.arm == "gcond"}
+    stochastic = [effects[metric, "gcond-sequential"] for metric in ("l1", "ssim")]
+    assert "it is {} and {} behind".format(*stochastic) in text
+    assert f"is {effects['l1', 'gcond-one-batch']} ahead" in text
+    ratios = kept.arms["estimates"]["variance_ratio"]
+    assert f"by {min(ratios):.0f} to {max(ratios):.0f} times" in text and f"(the median is {np.median(ratios):.0f})" in text
+    assert f"falls by {mean['estimates']['variance_ratio_late']:.1f} only" in text
+    page = (root / "docs" / "systems" / "gcond.md").read_text(encoding="utf-8")
+    rows = [[cell.strip(" *`") for cell in line.split("|")] for line in page.splitlines() if line.startswith("|")]
+    for arm in l1:
+        assert any(row[1] == arm and row[3:5] == [l1[arm], f"{mean[arm]['ssim']:.3f}"] for row in rows), arm
