@@ -68,7 +68,7 @@ def usual(chromium: Any, folder: Path) -> Iterator[Seen]:
 
 
 @pytest.mark.parametrize(
-    ("name", "width", "figures"), [("hostile", 1280, 10), ("hostile", 390, 10), ("forty", 1280, 45), ("forty", 390, 45)]
+    ("name", "width", "figures"), [("hostile", 1280, 11), ("hostile", 390, 11), ("forty", 1280, 46), ("forty", 390, 46)]
 )
 def test_everything_is_drawn_and_nothing_complains(
     chromium: Any, folder: Path, name: str, width: int, figures: int

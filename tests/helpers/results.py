@@ -157,7 +157,13 @@ def _run(
         settings={"all" if shared else t.name: {"width": 128, "learning_rate": 0.0021} for t in tasks},
         curves={} if kind == "trees" else curves,
         weights=weights if arm in ("uncertainty", "pcgrad") else {},
+        projected=_projected(tasks, draw) if arm == "pcgrad" else {},
     )
+
+
+def _projected(tasks: list[TaskSummary], draw: random.Random) -> dict[str, dict[str, float]]:
+    names = [t.name for t in tasks]
+    return {a: {b: 0.07 * (i % 7) + draw.uniform(0, 0.2) for b in names if b != a} for i, a in enumerate(names)}
 
 
 def _compare(arm: str, tasks: list[TaskSummary], runs: list[Run]) -> list[Comparison]:

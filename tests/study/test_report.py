@@ -60,6 +60,7 @@ def riddled() -> StudyResult:
         run.curves["hospital"] = [NAN] * 4
         run.cost.fit_seconds = run.cost.peak_mb = NAN
         run.weights = {task: [NAN, *line] for task, line in run.weights.items()}
+        run.projected = {task: dict(list(row.items())[1:]) | {"visits": NAN} for task, row in run.projected.items()}
     for c in result.comparisons:
         c.effect = c.low = c.high = c.p = c.p_holm = c.p_margin = NAN
         c.outcome = "unclear"
@@ -80,7 +81,7 @@ def test_the_answer_comes_first_in_words_icon_and_colour(answer: Answer) -> None
     text = Reader(page).text
     assert answer[0].upper() + answer[1:] in text
     order = [page.index(f'id="{s}"') for s in ("verdict", "forest", "metrics", "delta-m", "curves", "conflict",
-                                                "affinity", "cost", "data", "repeat")]  # fmt: skip
+                                                "projected", "affinity", "cost", "data", "repeat")]  # fmt: skip
     assert order == sorted(order)
     look = re.search(r'class="verdict look-(\w+)"', page)
     assert look and look.group(1) == dict(zip(ANSWERS, LOOKS, strict=True))[answer]
@@ -184,7 +185,7 @@ def test_what_is_missing_is_a_dash_never_a_word_of_the_language(make: Any) -> No
 
 def test_sections_without_data_are_left_out() -> None:
     page = render(emptied())
-    for gone in ("forest", "delta-m", "curves", "conflict", "affinity"):
+    for gone in ("forest", "delta-m", "curves", "conflict", "projected", "affinity"):
         assert f'id="{gone}"' not in page and f'href="#{gone}"' not in page
     for stays in ("verdict", "metrics", "cost", "data", "repeat"):
         assert f'id="{stays}"' in page
@@ -246,6 +247,16 @@ def test_a_result_with_nan_survives_saving_and_draws_the_same(tmp_path: Path) ->
     result = riddled()
     result.save(tmp_path / "result.json")
     assert render(StudyResult.load(tmp_path / "result.json")) == render(result)
+
+
+def test_results_of_before_projections_were_kept_can_be_loaded(tmp_path: Path) -> None:
+    result = example_result()
+    old = json.loads(result.model_dump_json())
+    for run in old["runs"]:
+        del run["projected"]
+    (tmp_path / "result.json").write_text(json.dumps(old))
+    page = render(StudyResult.load(tmp_path / "result.json"))
+    assert 'id="projected"' not in page and 'id="conflict"' in page
 
 
 def test_text_has_contrast_in_light_and_dark() -> None:

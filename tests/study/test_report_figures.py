@@ -16,6 +16,7 @@ from sharewise.study.report._cost import cost_figure
 from sharewise.study.report._curves import curves, levelled, weights
 from sharewise.study.report._forest import forest, reach
 from sharewise.study.report._place import Box, place
+from sharewise.study.report._projected import projected_figure, projected_tables
 
 NAN = float("nan")
 
@@ -107,6 +108,31 @@ def test_weights_are_relative_to_the_mean_of_their_epoch() -> None:
     result.runs[1].weights = {"a": [1.0, 3.0], "b": [1.0, 1.0]}
     figure = weights(result)
     assert figure is not None and figure.variants[0].traces[0]["z"] == [[1.0, 1.5], [1.0, 0.5]]
+
+
+def test_who_was_projected_is_a_mean_over_the_seeds_that_know() -> None:
+    result = example_result(["a", "b", "c"], arms=("separate", "equal", "pcgrad"), seeds=2)
+    assert projected_figure(result.model_copy(update={"runs": result.runs[:4]})) is None, "no arm that projects"
+    first, second = (run for run in result.runs if run.arm == "pcgrad")
+    first.projected = {"a": {"b": 0.25, "c": 0.5}, "b": {"a": 0.0}, "c": {"a": NAN}}
+    second.projected = {"a": {"b": 0.75}, "b": {"a": 0.0}}
+    figure = projected_figure(result)
+    assert figure is not None and [v.title for v in figure.variants] == ["Shared, PCGrad"]
+    trace = figure.variants[0].traces[0]
+    assert trace["z"] == [[None, 50.0, 50.0], [0.0, None, None], [None, None, None]]
+    assert (trace["zmin"], trace["zmax"]) == (0, 50.0)
+    assert trace["text"] == [["", "50", "50"], ["0", "", ""], ["", "", ""]]
+    assert trace["hovertext"][0][1] == "a lost its part along b<br>in 50\u00a0% of the steps"
+    (table,) = projected_tables(result)
+    assert cells(table)[:2] == ["a", "b"] and cells(table)[2].startswith("50.0 ± ")
+    assert [cells(table, i)[2] for i in (1, 2, 3)] == ["50.0", "0 ± 0", "–"]
+
+
+def test_nobody_was_projected() -> None:
+    result = example_result(["a", "b"], arms=("separate", "pcgrad"), seeds=1)
+    result.runs[1].projected = {"a": {"b": 0.0}, "b": {"a": 0.0}}
+    figure = projected_figure(result)
+    assert figure is not None and figure.variants[0].traces[0]["zmax"] == 1.0
 
 
 def test_affinity_leaves_out_the_diagonal_and_signs_what_is_sure() -> None:

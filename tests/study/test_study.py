@@ -73,8 +73,27 @@ def test_what_a_study_finds(finished: tuple[Path, StudyResult]) -> None:
     assert [t.metric for t in result.tasks] == ["rmse", "rmse", "log_loss", "log_loss"]
     assert result.tasks[1].missing == pytest.approx(0.2)
     assert len(result.affinity.mean) == 4 and len(result.conflict.pairs) == 6
-    assert StudyResult.load(out / "results.json").verdict == result.verdict
+    assert StudyResult.load(out / "results.json") == result
     assert (out / "report.html").stat().st_size > 1e5
+
+
+def test_what_the_balancers_decided(finished: tuple[Path, StudyResult]) -> None:
+    """An epoch here is one step, and each has its weights; who was projected is known of PCGrad alone."""
+    _, result = finished
+    names = {"height", "late", "kind", "ok"}
+    for run in result.runs:
+        if run.arm in ("uncertainty", "pcgrad", "constant"):
+            assert run.weights.keys() == names
+            assert {len(line) for line in run.weights.values()} == {2}
+        if run.arm == "pcgrad":
+            assert run.projected.keys() == names
+            assert all(run.projected[task].keys() == names - {task} for task in names)
+            assert {share for row in run.projected.values() for share in row.values()} <= {0.0, 0.5, 1.0}
+        else:
+            assert run.projected == {}
+        if run.arm == "constant":
+            chosen_weights = {k: v for k, v in run.settings["all"].items() if k.startswith("weight/")}
+            assert {f"weight/{t}": line[1] for t, line in run.weights.items()} == pytest.approx(chosen_weights)
 
 
 def test_every_arm_gets_the_same_trials(finished: tuple[Path, StudyResult]) -> None:

@@ -48,6 +48,7 @@ class Findings:
         settings: dict[str, dict[str, float | int | str]] = {}
         curves: dict[str, list[float]] = {}
         weights: dict[str, list[float]] = {}
+        projected: dict[str, dict[str, float]] = {}
         cost = Cost(fit_seconds=0, tuning_seconds=0, predict_seconds=0, peak_mb=0, parameters=0, models=0)
         for model in self.models(arm, seed):
             trials = self.trials(seed, model.key)
@@ -60,6 +61,7 @@ class Findings:
                 valid[self.tasks[i].name] = float("nan") if main is None else main
             curves |= best.curves
             weights |= best.weights
+            projected |= best.projected
             cost.fit_seconds += best.fit_seconds
             cost.tuning_seconds += sum(t.fit_seconds for t in trials)
             cost.predict_seconds += best.predict_seconds
@@ -67,7 +69,7 @@ class Findings:
             cost.parameters += best.parameters
             cost.models += 1
         return Run(arm=arm, seed=seed, metrics=metrics, valid=valid, settings=settings, curves=curves,
-                   weights=weights, cost=cost)  # fmt: skip
+                   weights=weights, projected=projected, cost=cost)  # fmt: skip
 
     def objective(self, arm: str) -> float:
         """Mean over seeds and tasks of the relative improvement over the constant prediction, on validation."""

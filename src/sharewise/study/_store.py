@@ -12,7 +12,7 @@ from safetensors.numpy import save as to_bytes
 from ..errors import RunError
 from ..files import read_json, write_bytes, write_text
 from ._plan import Plan
-from .results import Record
+from .results import Number, Record
 
 PLAN, RESULTS, PAGE, PICTURE = "study.json", "results.json", "report.html", "verdict.svg"
 
@@ -32,7 +32,8 @@ class Trial(Record):
     peak_mb: float
     parameters: int
     curves: dict[str, list[float]] = {}
-    weights: dict[str, list[float]] = {}
+    weights: dict[str, list[Number]] = {}
+    projected: dict[str, dict[str, float]] = {}
     probe: dict[str, Any] = {}
     """``epochs``, ``cosine``, ``affinity`` of a :class:`~sharewise.audit.SharingProbe`."""
 

@@ -15,17 +15,21 @@ import torch
 from torch import Tensor
 
 from ..audit import SharingProbe
-from ..balance import Balance, create
+from ..balance import Recorder, create
 from ..data import Source, Splits, TableData
 from ..tasks import Task
-from ..train import Callback, EpochRecord, Loop, build_table_model, fit, gather_targets, predict, score
+from ..train import build_table_model, fit, gather_targets, predict, score
 from ._memory import PeakMemory
 from ._models import Model
 from ._plan import Plan
+from ._recorded import projected, weights
 from ._space import Settings, suggest
 from ._store import Store, Trial
 from ._tables import read, split
 from ._trees import Trees
+
+RECORDED = 8
+"""At most so many steps of an epoch are recorded, and at least one: a record of pairs of tasks is memory too."""
 
 
 @lru_cache(maxsize=2)
@@ -106,8 +110,11 @@ class _Network:
         options: dict[str, Any] = {"seed": self.seed} if self.model.balancer == "pcgrad" else {}
         if self.model.kind == "weighted":
             options["weights"] = {name: float(settings[f"weight/{name}"]) for name in names}
-        self.weights = WeightLog()
         splits = _only(self.data.splits, tasks)
+        self.recorder = None
+        if len(tasks) > 1 and self.model.balancer != "equal":
+            steps = math.ceil(len(splits.train) / self.plan.batch_size)
+            self.recorder = Recorder(every=math.ceil(steps / RECORDED))
         self.fitted = fit(
             self.net,
             list(tasks),
@@ -119,7 +126,7 @@ class _Network:
             batch_size=self.plan.batch_size,
             patience=self.plan.patience,
             seed=self.seed,
-            callbacks=[c for c in (self.weights, self.probe) if c is not None],
+            callbacks=[c for c in (self.recorder, self.probe) if c is not None],
             progress=False,
         )
 
@@ -132,11 +139,12 @@ class _Network:
         return sum(p.numel() for p in self.net.parameters())
 
     def extras(self) -> dict[str, Any]:
-        """Curves, weights and what the probe saw."""
+        """Curves, what the balancer decided, and what the probe saw."""
         curves = {t.name: [r.valid[t.name] for r in self.fitted.history if t.name in r.valid] for t in self.tasks}
         found: dict[str, Any] = {"curves": curves}
-        if len(self.tasks) > 1 and self.model.balancer != "equal":
-            found["weights"] = self.weights.epochs
+        if self.recorder is not None:
+            record = self.recorder.read()
+            found |= {"weights": weights(record), "projected": projected(record)}
         if self.probe is not None:
             found["probe"] = {
                 "epochs": self.probe.epochs,
@@ -167,31 +175,6 @@ class _Trees:
     def extras(self) -> dict[str, Any]:
         """Nothing more."""
         return {}
-
-
-class WeightLog(Callback):
-    """Mean weight of each task in each epoch, read every tenth step.
-
-    ``epochs``: task -> a mean an epoch.
-    """
-
-    EVERY = 10
-
-    def __init__(self) -> None:
-        self.epochs: dict[str, list[float]] = {}
-        self._now: dict[str, list[float]] = {}
-
-    def on_step(self, loop: Loop, balance: Balance) -> None:
-        """Note the weights."""
-        if loop.step % self.EVERY == 1 or self.EVERY == 1:
-            for name, weight in balance.weights.items():
-                self._now.setdefault(name, []).append(float(weight))
-
-    def on_epoch_end(self, loop: Loop, record: EpochRecord) -> None:
-        """Average them."""
-        for name, values in self._now.items():
-            self.epochs.setdefault(name, []).append(sum(values) / len(values))
-        self._now = {}
 
 
 def constant_prediction(task: Task, source: Source) -> Tensor:

@@ -111,6 +111,9 @@ class Run(Record):
     """Task -> validation loss after each epoch of the chosen model."""
     weights: dict[str, list[Number]] = {}
     """Task -> mean weight in each epoch (shared arms)."""
+    projected: dict[str, dict[str, Number]] = {}
+    """Task -> other task -> share of the recorded training steps in which the first's gradient lost its part along the
+    other's (arms whose balancer projects)."""
 
 
 class Arm(Record):

@@ -26,6 +26,7 @@ from ._embed import embed
 from ._figures import Figure
 from ._forest import forest, forest_tables
 from ._metrics import delta_m_table, metrics_table
+from ._projected import projected_figure, projected_tables
 from ._theme import KIND_WORDS, OUTCOMES
 from ._verdict import facts
 
@@ -72,6 +73,7 @@ def _figures(result: StudyResult) -> dict[str, Any]:
         "forest": forest(result),
         "weights": weights(result),
         "conflict": conflict_figure(result.conflict),
+        "projected": projected_figure(result),
         "affinity": affinity_figure(result.affinity),
         "cost": cost_figure(result),
     }
@@ -93,6 +95,7 @@ def _tables(result: StudyResult) -> dict[str, Any]:
         "cost": cost_table(result),
         "targets": targets_table(result),
         "columns": columns_table(result),
+        "projected": projected_tables(result),
     }
     if result.conflict is not None:
         tables["conflict"] = conflict_table(result.conflict)
