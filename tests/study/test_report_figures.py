@@ -125,7 +125,7 @@ def test_who_was_projected_is_a_mean_over_the_seeds_that_know() -> None:
     assert trace["hovertext"][0][1] == "a lost its part along b<br>in 50\u00a0% of the steps"
     (table,) = projected_tables(result)
     assert cells(table)[:2] == ["a", "b"] and cells(table)[2].startswith("50.0 ± ")
-    assert [cells(table, i)[2] for i in (1, 2, 3)] == ["50.0", "0 ± 0", "–"]
+    assert [cells(table, i)[2] for i in (1, 2, 3)] == ["50.00", "0", "–"]
 
 
 def test_nobody_was_projected() -> None:
