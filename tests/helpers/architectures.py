@@ -23,16 +23,16 @@ class Recurrent(nn.Module):
 
 
 class Twice(nn.Module):
-    """One layer applied twice, and a weight that is also used without being transposed."""
+    """One layer applied twice, and a weight that is used without being transposed, with half of a shift."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first, self.again = nn.Linear(4, 12), nn.Linear(12, 12)
-        self.matrix = nn.Parameter(torch.randn(12, WIDTH))
+        self.matrix, self.shift = nn.Parameter(torch.randn(12, WIDTH)), nn.Parameter(torch.randn(WIDTH))
 
     def forward(self, x: Tensor) -> Tensor:
         z = torch.tanh(self.again(torch.tanh(self.again(torch.tanh(self.first(x))))))
-        return torch.tanh(z @ self.matrix)
+        return torch.tanh(torch.addmm(self.shift, z, self.matrix, beta=0.5))
 
 
 class Tied(nn.Module):
