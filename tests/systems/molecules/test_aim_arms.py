@@ -12,7 +12,7 @@ import pytest
 
 from helpers.optional import needs_rdkit
 from sharewise.errors import DataError, OptionError
-from sharewise.systems import get, reproduce
+from sharewise.systems import Result, get, reproduce
 from sharewise.systems.molecules import _aim_arms as simulated
 from sharewise.systems.molecules import _moleculenet_arms as real
 from sharewise.systems.molecules._compare import BEYOND, METHODS, TUNED, VARIANTS, delta_m, parts_for
@@ -89,6 +89,30 @@ def test_baselines_train_on_the_guidance_molecules_unless_said_otherwise() -> No
 def test_delta_m_by_hand() -> None:
     # Errors 10 % higher and 30 % lower: the mean change is -10 %. A property that cannot be judged does not count.
     assert delta_m(np.array([1.1, 0.7, 3.0]), np.array([1.0, 1.0, np.nan])) == pytest.approx(-10)
+
+
+def test_remarks_and_page_quote_the_ledger() -> None:
+    root = Path(__file__).parents[3]
+    kept, text = Result.load(root / "ledger" / "aim.json"), " ".join(get("aim").remarks)
+    assert kept.remarks == list(get("aim").remarks)
+    mean = {arm: {metric: float(np.mean(v)) for metric, v in metrics.items()} for arm, metrics in kept.arms.items()}
+    points = {arm: metrics["delta_m"] for arm, metrics in mean.items()}
+    behind = [points["aim-matrix"] - points[arm] for arm in ("linear", "pcgrad", "aim-frozen")]
+    assert "scalarisation by {:.1f} points and behind PCGrad by {:.1f}".format(*behind[:2]) in text
+    assert f"held at 0, delta_m is {behind[2]:.1f} lower" in text
+    assert f"CAGrad ({points['cagrad']:+.1f}) and Nash-MTL ({points['nashmtl']:+.1f})" in text
+    assert min(points[arm] for arm in points if arm != "stl") > 0
+    assert f"worth {points['linear-primary'] - points['linear']:.1f} points to linear" in text
+    assert f"ahead by {points['linear-primary'] - points['aim-matrix']:.1f}" in text
+    policy = mean["aim-matrix"]
+    assert f"by {policy['tau_size']:.2f} on average" in text
+    assert f"(area {policy['conflict_auc']:.2f})" in text and f"rest on ({policy['cosine_auc']:.2f})" in text
+    many = [mean[arm]["delta_m_many"] for arm in ("linear", "pcgrad", "aim-matrix")]
+    assert f"are {min(many):.0f} to {max(many):.0f} points behind" in " ".join(text.split())
+    page = (root / "docs" / "systems" / "aim.md").read_text(encoding="utf-8")
+    for arm in mean.keys() - {"stl"}:
+        row = next(line for line in page.splitlines() if line.strip("|* ").startswith(f"`{arm}`") and "|" in line[1:])
+        assert f"| {points[arm]:+.1f} | {mean[arm]['mae']:.3f} |" in row
 
 
 def write(folder: Path, name: str, text: str) -> None:
