@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ORDER = ("startup", "fit_overhead", "resume", "stream_parquet", "backward_modes", "merging")
+ORDER = ("startup", "fit_overhead", "resume", "stream_parquet", "backward_modes", "decisions", "merging")
 
 
 def main() -> None:
