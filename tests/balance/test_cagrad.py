@@ -86,6 +86,18 @@ def test_a_hundred_tasks(shape: str) -> None:
     check(rows(100, 150, shape, spread=6), 0.5)
 
 
+@pytest.mark.parametrize("c", [1.5, 5.0, 50.0])
+@pytest.mark.parametrize(("m", "n", "shape"), [(2, 1, "opposite"), (40, 8, "gaussian"), (10, 4, "gaussian")])
+@pytest.mark.parametrize("spread", [0.0, 3.0])
+def test_at_pareto_stationary_points_it_is_dualproj(m: int, n: int, shape: str, spread: float, c: float) -> None:
+    # No direction improves all; the ball then holds more than is of use, and the nearest point to the mean is taken.
+    matrix = rows(m, n, shape, spread)
+    assert float(create("mgda").aggregate(matrix).norm()) < 1e-9 * float(matrix.norm(dim=1).min())
+    want = create("dualproj").aggregate(matrix)
+    got = CAGrad(c=c, rescale=0).aggregate(matrix)
+    assert torch.allclose(got, want, rtol=0, atol=1e-9 * float(matrix.norm(dim=1).max()))
+
+
 def test_the_worst_of_very_different_rows_improves() -> None:
     # The short row conflicts with the mean, which is nearly the long one; within the ball it can still be helped.
     matrix = torch.tensor([[1e6, 0.0], [-0.6, 0.8]], dtype=torch.float64)

@@ -16,7 +16,7 @@ from ._nonnegative import minimise
 _ROUNDS = 60  # of the search for the level; as a rule 2 to 6
 _TOLERANCE = 1e-13  # of the distance: next to a Pareto-stationary point d changes by the root of it
 _STANDSTILL = 1e-9  # of the level; both times the radius
-_DULL = 1e-5  # times the radius: a better level is what the ridge on the cosines makes of none, and taken as 0
+_MADE = 1e-2  # share of the squared distance owed to the ridge on the cosines: above it there was no such level
 
 
 class CAGrad(GramBalancer):
@@ -30,7 +30,8 @@ class CAGrad(GramBalancer):
     ``c |g_0|``; on each active set the level is the root of a quadratic, so the search ends after a few. Residual: the
     distance is ``c |g_0|`` to 1e-10, and the program's own 1e-12. Where the best level is 0 and does not need the whole
     ball (at a Pareto-stationary point with c >= 1, or with a zero row), the nearest such point to ``g_0`` is taken,
-    which is the direction of ``dualproj``; levels up to 1e-5 of ``c |g_0|`` times the shortest row count as 0.
+    which is the direction of ``dualproj``. A point counts as Pareto-stationary when more than 1 % of the squared
+    distance would be owed to the 1e-12 on the cosines' diagonal.
 
     Source: Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021, algorithm 1, which
     solves the dual over the simplex, ``d = g_0 + c |g_0| g_w / |g_w|``, numerically.
@@ -96,12 +97,15 @@ def _nearest_on_ball(matrix: Tensor, lengths: Tensor, c: float) -> Tensor:
             high = max(low, min(high, level - (distance - radius) / slope))
         passive = (y > 0)[None]
         if high - low <= _STANDSTILL * radius:
+            level = low
+            y = minimise(matrix, (products - level * ease)[None])[0]
             break
         after = min(_root(matrix, products, ease, passive[0], radius), high)
         if after < low or abs(after - level) <= _STANDSTILL * radius:  # the active set has no such level, or ends here
             after = high if high != level else (low + high) / 2
         level = after
-    if 0 < level <= _DULL * radius:
+    ridge = float(matrix[0, 0]) - 1
+    if level > 0 and ridge * float(y @ y) > _MADE * radius**2:
         y = minimise(matrix, products[None])[0]
     return y
 
