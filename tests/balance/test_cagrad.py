@@ -60,11 +60,14 @@ def check(matrix: Tensor, c: float) -> None:
     mean = wide.mean(0)
     radius = c * mean.norm()
     direction = weights @ wide
-    rounding = 1e-11 * (weights * norms).sum()
-    assert float((direction - mean).norm()) <= float(radius * (1 + 1e-9) + rounding)
+    size = (weights * norms).sum()
+    rounding = 1e-11 * size
+    # the ridge of 1e-12 counts in squared lengths, where the mean is the small difference of long rows too
+    distance = (direction - mean).square().sum()
+    assert float(distance) <= float(radius**2 * (1 + 1e-9) + 4e-12 * size**2)
     added = weights - 1 / len(wide)
     assert float(added.min()) >= -1e-15
-    # The ridge of 1e-12 bears less than 1 % where the unit rows' shortest combination is longer than 1e-5. Closer to
+    # The ridge bears less than 1 % where the unit rows' shortest combination is longer than 1e-5. Closer to
     # Pareto-stationary points, as with a zero row, the nearest point to the mean is taken instead: see below.
     units = wide / norms.clamp_min(1e-300)[:, None]
     if float(create("mgda").aggregate(units).norm()) < 1e-5:

@@ -28,10 +28,11 @@ class CAGrad(GramBalancer):
     At the optimum d is the point nearest to ``g_0`` with ``<g_k, d> >= level`` for every k: a quadratic program over
     non-negative multipliers (:mod:`sharewise.balance._nonnegative`), solved for levels until the distance is
     ``c |g_0|``; on each active set the level is the root of a quadratic, so the search ends after a few. Residual: the
-    distance is ``c |g_0|`` to 1e-10, and the program's own 1e-12. Where the best level is 0 and does not need the whole
-    ball (at a Pareto-stationary point with c >= 1, or with a zero row), the nearest such point to ``g_0`` is taken,
-    which is the direction of ``dualproj``. A point counts as Pareto-stationary when more than 1 % of the squared
-    distance would be owed to the 1e-12 on the cosines' diagonal.
+    distance is ``c |g_0|`` to 1e-10, for cosines with 1e-12 added to their diagonal, and the program's own 1e-12.
+
+    Where the best level is 0 and does not need the whole ball (at a Pareto-stationary point with c >= 1, or with a
+    zero row), the nearest such point to ``g_0`` is taken, which is the direction of ``dualproj``. A point counts as
+    Pareto-stationary when more than 1 % of the squared distance would be owed to the 1e-12.
 
     Source: Liu et al., "Conflict-Averse Gradient Descent for Multi-task Learning", NeurIPS 2021, algorithm 1, which
     solves the dual over the simplex, ``d = g_0 + c |g_0| g_w / |g_w|``, numerically.
