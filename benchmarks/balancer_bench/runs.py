@@ -39,7 +39,8 @@ class Setup:
     def training(self) -> str:
         """How a model is trained, in words."""
         rates = " or ".join(f"{rate:g}" for rate in self.rates)
-        return f"{self.epochs} epochs in batches of {self.batch}, learning rate {rates}"
+        tuned = "" if len(self.rates) > 1 else " (one only: no more than the epoch and the constant weights are tuned)"
+        return f"{self.epochs} epochs in batches of {self.batch}, learning rate {rates}{tuned}"
 
     def label(self) -> str:
         """Runs with another label are not compared; more learning rates can be tried later."""
