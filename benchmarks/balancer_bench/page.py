@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from textwrap import fill
 
 from sharewise.study._paired import Estimate
@@ -59,7 +60,11 @@ def sentence(verdict: SetVerdict) -> str:
         plain, firm = differ(False), differ(True)
         text = f"{len(plain)} of {count} are {name} than the plain sum with an interval that excludes 0{_names(plain)}"
         words.append(f"{text}; after Holm's correction {len(firm)}{_names(firm)}")
-    return ". ".join(words) + "."
+    widths = [(line.equal.high - line.equal.low) / 2 for line in verdict.methods() if line.equal is not None]
+    seen = (
+        f"Half of the intervals against it are wider than +-{median(widths):.1f} %" if widths else "No method finished"
+    )
+    return ". ".join([*words, seen]) + "."
 
 
 def answer(verdicts: Sequence[SetVerdict]) -> str:
@@ -73,8 +78,8 @@ def answer(verdicts: Sequence[SetVerdict]) -> str:
     opening = "No method is shown to beat the plain sum" if wins == 0 else "Some methods beat the plain sum"
     everywhere = ", ".join(f"`{name}`" for name in sorted(common)) or "none"
     sentences = (
-        f"**{opening}.** Of {total} comparisons with it ({_many(len(verdicts), 'set')}), {raw} come out better with an",
-        f"interval that excludes 0, and {wins} after Holm's correction; {worse} come out worse after it.",
+        f"**{opening}.** Of {total} comparisons with it ({_many(len(verdicts), 'set')}), better with an interval that",
+        f"excludes 0: {raw}; better after Holm's correction: {wins}; worse after it: {worse}.",
         f"Better on every set, before the correction: {everywhere}. {_against_single(verdicts)}",
     )
     return _filled(" ".join(sentences))
