@@ -23,6 +23,7 @@ from torch import Tensor
 
 from sharewise.balance import GramBalancer, available, create
 from sharewise.balance._gram import gram_matrix
+from sharewise.balance._registry import _BALANCERS
 
 KINDS = ("orthogonal", "conflict")
 LEAST, MOST = {"krum": 4}, {"nashmtl": 40}  # tasks the peer takes; its Nash-MTL would need minutes for 100
@@ -63,11 +64,10 @@ def decisions(rows: Tensor) -> dict[str, Callable[[], object]]:
     root = torch.linalg.cholesky(gram).float()
     steps: dict[str, Callable[[], object]] = {"gram matrix": lambda: gram_matrix([rows])}
     for name in available():
-        if name == "constant":  # weights one chooses, on the losses alone
+        if not issubclass(_BALANCERS[name], GramBalancer):
             continue
         balancer = create(name, tasks=[str(i) for i in range(m)])
-        if isinstance(balancer, GramBalancer):
-            steps[name] = lambda b=balancer: b.weights(gram)  # type: ignore[misc]
+        steps[name] = lambda b=balancer: b.weights(gram)  # type: ignore[misc]
         if name in PEERS and MOST.get(name, m) >= m >= LEAST.get(name, 1):
             weighting, given = PEERS[name](m), root if name == "nashmtl" else single
             steps[f"torchjd {name}"] = lambda w=weighting, g=given: w(g)  # type: ignore[misc]
