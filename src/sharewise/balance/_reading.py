@@ -56,13 +56,18 @@ def read_uses(uses: Sequence[Use], weight: Tensor) -> list[Reading] | None:
     return readings or None
 
 
-def worthwhile(readings: Sequence[Reading], batches: int) -> bool:
+def worthwhile(readings: Sequence[Reading], tasks: int, batches: int) -> bool:
     """Whether rows of a weight are cheaper kept as factors than formed.
 
-    Forming costs ``m N d_in d_out`` time and ``m d_in d_out`` memory, factors ``N^2 (d_in + m d_out)`` and
-    ``m N d_out``: both are smaller where N, over all uses and batches to be accumulated, is less than ``d_in``.
+    Forming costs ``m N d_in d_out`` products and ``m d_in d_out`` memory; factors ``N^2 (d_in + m d_out)`` and
+    ``m N d_out``, and twice the time a product (smaller matrices, unfolded inputs; measured). N counts all uses and
+    all batches to be accumulated. Entries of an embedding are only picked: there N is compared with their number.
     """
-    return batches * sum(r.count for r in readings) < readings[0].wide_in
+    first = readings[0]
+    count = batches * sum(r.count for r in readings)
+    if first.layout[0] == "embedding":
+        return count < first.wide_in
+    return 2 * count * (first.wide_in + tasks * first.wide_out) < tasks * first.wide_in * first.wide_out
 
 
 def begin_factor(weight: Tensor, readings: Sequence[Reading], tasks: int) -> tuple[Factor, list[Tensor]]:

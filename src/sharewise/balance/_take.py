@@ -126,7 +126,7 @@ def _factors(
     sinks: Sinks = []
     for i, (weight, found) in enumerate(zip(targets, uses, strict=True)):
         readings = read_uses(found, weight)
-        if readings is not None and worthwhile(readings, batches):
+        if readings is not None and worthwhile(readings, tasks, batches):
             factors[i], views = begin_factor(weight, readings, tasks)
             sinks += [(r.edge, view, i) for r, view in zip(readings, views, strict=True)]
     return factors, sinks
