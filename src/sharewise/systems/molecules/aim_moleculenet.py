@@ -48,6 +48,13 @@ CLAIMS = (
         "fingerprints with twelve descriptors, and a dense encoder.",
         "Molecules are split at random; assays are judged by one minus the area under the ROC curve.",
     ],
+    remarks=[
+        "Sharing pays on these sets: every shared network is ahead of separate ones on average. AIM is behind linear "
+        "scalarisation by 1.2 points and behind the other methods by 1.8 to 4.0; only FAMO's lead is told from nothing "
+        "by five seeds.",
+        "The tenth of the molecules that guides AIM's policy is worth 2.4 points to linear scalarisation, twice AIM's "
+        "distance from it.",
+    ],
 )
 def arms(scale: Scale) -> Mapping[str, Callable[[int], dict[str, float]]]:
     """Separate networks, linear scalarisation, PCGrad and others, AIM and ablations, on three sets."""
