@@ -92,6 +92,9 @@ def test_tasks_with_passes_of_their_own_take_one_backward_pass(monkeypatch: pyte
     sw.backward(model.losses_apart(), create("pcgrad"), shared=model.shared(), mode="disjoint")
     assert len(passes) == 3
     assert products(model.losses_of_passes(), model.shared()) == [OwnedFactor] * 3
+    model = Tasks("embedding")  # 45 words, 50 entries; in one batch of 15
+    assert products(model.losses_of_passes(), model.shared()) == [IndexFactor, OwnedFactor]
+    assert products(model.losses_apart(), model.shared(), "disjoint") == [IndexFactor, OwnedFactor]
 
 
 def count_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -16,10 +16,11 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from ..errors import BalanceError
+from ._gram import Products
 from ._graph import SHARED
 from ._owned import OwnedFactor
 from ._passes import OwnGradients
-from ._reading import Reading, read_uses
+from ._reading import Reading, begin_factor, read_uses, worthwhile
 from ._uses import Use
 
 _MIXED = (
@@ -45,7 +46,7 @@ def _places(node: Any, gradient: Tensor) -> Tensor:
 class Disjoint(NamedTuple):
     """Rows of m tasks: those of weights as products, those of other tensors formed ``[m, *shape]``."""
 
-    factors: dict[int, OwnedFactor]
+    factors: dict[int, Products]
     formed: dict[int, Tensor]
     own: OwnGradients
     touched: set[int]
@@ -68,6 +69,7 @@ def take_disjoint(
     nodes: Mapping[Any, int],
     uses: Sequence[Sequence[Use]],
     scale: float | Tensor,
+    batches: int = 1,
 ) -> Disjoint | None:
     """One pass (two, if tasks sit in one batch) of the sum of the losses; ``None`` where a gradient is not finite.
 
@@ -83,12 +85,15 @@ def take_disjoint(
     if found is None:
         return None
     outputs, mine = found
-    factors: dict[int, OwnedFactor] = {}
+    factors: dict[int, Products] = {}
     formed: dict[int, Tensor] = {}
     for i, (target, several) in enumerate(zip(targets, uses, strict=True)):
         readings = read_uses(several, target)
-        if readings is not None and readings[0].layout[0] != "embedding":
+        picked = readings is not None and readings[0].layout[0] == "embedding"
+        if readings is not None and not picked:
             factors[i] = _factor(target, readings, outputs, tasks)
+        elif readings is not None and worthwhile(readings, tasks, batches):
+            factors[i] = _picked(target, readings, outputs, tasks)
         else:
             formed[i] = torch.stack([_rows(use, outputs[use.node], target, tasks) for use in several]).sum(0)
     touched = {int(t) for out in outputs.values() for t in out.owner[_nonzero(out.gradient)].unique()}
@@ -168,6 +173,16 @@ def _factor(weight: Tensor, readings: Sequence[Reading], outputs: Mapping[Any, O
     inputs = torch.cat([r.inputs().detach() for r in readings])
     transposed = readings[0].layout == ("product", True)
     return OwnedFactor(weight, inputs, torch.cat(gradients), torch.cat(owners), tasks, transposed)
+
+
+def _picked(weight: Tensor, readings: Sequence[Reading], outputs: Mapping[Any, Output], tasks: int) -> Products:
+    """Rows of an embedding with more entries than the batch has words: each word's gradient in its task's row."""
+    factor, views = begin_factor(weight, readings, tasks)
+    for reading, view in zip(readings, views, strict=True):
+        out = outputs[reading.node]
+        mine = out.owner == torch.arange(tasks, device=out.owner.device)[:, None]
+        view.copy_((out.gradient * mine[..., None]).view_as(view))
+    return factor
 
 
 @torch.no_grad()

@@ -99,7 +99,7 @@ def take_rows(
     if mode in _PRODUCTS:
         uses = find_uses(leaves.nodes, targets)
         if mode == "disjoint" or (len(losses) > 1 and owned_apart(leaves.nodes, uses)):
-            found = take_disjoint(losses, targets, own, leaves.nodes, uses, scale)
+            found = take_disjoint(losses, targets, own, leaves.nodes, uses, scale, batches)
             if found is not None:
                 return _from_disjoint(found, losses, targets)
         factors, sinks = _factors(uses, targets, len(losses), batches)
@@ -114,7 +114,7 @@ def take_rows(
 
 def _from_disjoint(found: Disjoint, losses: Sequence[Tensor], targets: Sequence[Tensor]) -> Taken:
     blocks = [rows.flatten(1) for rows in found.formed.values()]
-    rows = Rows(targets, blocks, [[i] for i in found.formed], [True] * len(targets), {**found.factors})
+    rows = Rows(targets, blocks, [[i] for i in found.formed], [True] * len(targets), found.factors)
     return Taken(rows, found.own, [t in found.touched or reaches(loss, targets) for t, loss in enumerate(losses)])
 
 
