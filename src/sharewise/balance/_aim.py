@@ -40,7 +40,9 @@ class AIM(GramBalancer):
         lr: of the policy's own Adam; 0 freezes ``tau``.
         restart: epochs after which the learning rate, annealed along a cosine down to 1e-6, starts again; ``None``
             keeps it constant. Epochs are counted by :meth:`end_epoch`.
-        guide_weight, magnitude_weight, progress_weight: ``l_g``, ``l_m``, ``l_p``.
+        guide_weight: ``l_g``.
+        magnitude_weight: ``l_m``.
+        progress_weight: ``l_p``.
         look_ahead: the step of the guide term; the model's learning rate.
         relative: measure the lost length as a share, so that ``l_m`` does not depend on the size of gradients.
         tasks: see :class:`Balancer`.
@@ -113,7 +115,8 @@ class AIM(GramBalancer):
             trained: the same on a batch of training examples, for the guide term's products
                 ``<grad of guidance loss, g_j>`` and the step it looks along. Without it the guidance batch steps by
                 itself: no further passes, but what is noise in that batch then counts as progress too.
-            shared, representation, mode, reducer: see :func:`sharewise.balance.backward`.
+
+        ``shared``, ``representation``, ``mode`` and ``reducer`` are those of :func:`sharewise.balance.backward`.
 
         Returns the loss of the policy before the step, ``total``, and its parts; nothing with fewer than two tasks
         whose gradient is not zero. Cost: m backward passes (2 m with ``trained``) and O(m^2).

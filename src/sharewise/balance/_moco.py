@@ -31,8 +31,10 @@ class MoCo(GradientBalancer):
     largest eigenvalue), so that ``gamma`` means the same at any scale of the losses and does not diverge below 2.
 
     Args:
-        beta, beta_decay: step of the trackers, in (0, 1], and how it falls with the number of steps the task was seen.
-        gamma, gamma_decay: step of the weights, in (0, 2), and how it falls with the number of decisions.
+        beta: step of the trackers, in (0, 1].
+        beta_decay: how it falls with the number of steps the task was seen.
+        gamma: step of the weights, in (0, 2).
+        gamma_decay: how it falls with the number of decisions.
         rho: pull towards equal weights, >= 0, relative to ``s``.
         tasks: see :class:`Balancer`.
 

@@ -40,7 +40,8 @@ class OWOFMTL(LossBalancer):
         alpha: 0 for equal weights, 1 for proportional fairness, more for more evenness; a large one (16) comes close to
             the max-min. At most 64.
         ceiling: C, the utility of a loss of 0. Losses above ``ceiling - u_min`` count as that bad and no worse.
-        u_min, u_max: range of the utilities, ``0 < u_min < u_max``; ``u_max`` is the ceiling if not given.
+        u_min: smallest utility, above 0.
+        u_max: largest utility, above ``u_min``; the ceiling if not given.
         rate: largest relative move of a price in a step, in (0, 1).
         step: ``multiplicative`` or ``additive`` (the plain gradient step; slow for ``alpha`` above 4).
         tasks: see :class:`Balancer`.

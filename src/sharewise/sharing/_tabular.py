@@ -53,7 +53,8 @@ class TabularEncoder(nn.Module):
         numeric_embedding: ``piecewise`` (needs ``bins``), ``periodic``, ``linear`` or ``none``.
         bins: for each numeric column its ascending edges, learned on training rows.
         embedding: length of the vector of a number or category.
-        frequencies, sigma: of the periodic embedding.
+        frequencies: how many, of the periodic embedding.
+        sigma: their spread at the start.
 
     Raises :class:`OptionError` for a setting outside its range.
     """

@@ -44,7 +44,8 @@ def fit_table(
         group: no value of this column on both sides of a split. time: train on the past, test on the future.
         weight: example weights. drop: columns to leave out.
         keep_leaks: use columns that seem to give a target away; they are left out and reported otherwise.
-        valid, test: shares of the rows held out.
+        valid: share of the rows held out for stopping.
+        test: share of the rows held out for the metrics.
         seed: of the split, the initial weights and the order of batches.
         model: settings of the encoder (``width``, ``depth``, ``dropout``, ``numeric_embedding``, ...).
         **options: as in :func:`sharewise.fit`.
