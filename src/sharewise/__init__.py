@@ -38,6 +38,7 @@ _MODULES = (
     "data",
     "sharing",
     "balance",
+    "schedule",
     "optim",
     "train",
     "merge",
@@ -77,6 +78,7 @@ __all__ = [
     "optim",
     "ranking",
     "regression",
+    "schedule",
     "segmentation",
     "sharing",
     "study",
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
     from . import files as files
     from . import merge as merge
     from . import optim as optim
+    from . import schedule as schedule
     from . import sharing as sharing
     from . import study as study
     from . import systems as systems

@@ -30,6 +30,10 @@ class BalanceError(SharewiseError):
     """Losses or gradients cannot be balanced; names the task at fault."""
 
 
+class ScheduleError(SharewiseError):
+    """A schedule starves a task, or was told what it cannot use; names the task at fault."""
+
+
 class OptionError(SharewiseError):
     """An option or name is not known, or has a value outside its range."""
 

@@ -1,0 +1,38 @@
+"""Which tasks train when: one schedule a file."""
+
+from ._all import AllTasks
+from ._change import ChangeTracker, relative_change
+from ._curriculum import Curriculum
+from ._plateau_switch import PlateauSwitch
+from ._random import RandomTasks
+from ._registry import available, create, options
+from ._round_robin import RoundRobin
+from ._sampled import Sampled
+from ._schedule import Schedule
+from ._signal import Signal
+from ._switch import FixedSwitch, Switch, Visits
+from ._temperature import Proportional, SquareRoot, Temperature
+from ._ucb import UCB
+
+__all__ = [
+    "UCB",
+    "AllTasks",
+    "ChangeTracker",
+    "Curriculum",
+    "FixedSwitch",
+    "PlateauSwitch",
+    "Proportional",
+    "RandomTasks",
+    "RoundRobin",
+    "Sampled",
+    "Schedule",
+    "Signal",
+    "SquareRoot",
+    "Switch",
+    "Temperature",
+    "Visits",
+    "available",
+    "create",
+    "options",
+    "relative_change",
+]
