@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sharewise.merge import available, merge_states, method
+from sharewise.merge import Statistics, available, merge_states, method
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "linear": {"weight": 1.0},
@@ -39,6 +39,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "iso_cts": {},
     "knots": {"density": 0.6},
     "wudi": {"steps": 20},
+    "fisher": {},
+    "regmean": {},
 }
 """Parameters that give a merge of equals."""
 
@@ -70,7 +72,23 @@ def models_of(name: str) -> int:
 def run(name: str, models: dict, base: dict | None, **options: Any) -> dict[str, Tensor]:
     how = method(name)
     needs = base if how.base in ("required", "optional") else None
+    if how.statistics:
+        options["statistics"] = {m: statistics(how.statistics, state, i) for i, (m, state) in enumerate(models.items())}
     return merge_states(name, models, needs, **(OPTIONS[name] | options))
+
+
+def statistics(kind: str, state: dict[str, Tensor], seed: int) -> Statistics:
+    """What collecting gives for such tensors: an input of every layer is always 0."""
+    draw = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, tensor in state.items():
+        if kind == "fisher":
+            found[name] = torch.rand(tensor.shape, generator=draw).double().square()
+        elif name in ("l.0.w", "l.1.w", "conv"):
+            x = torch.randn(5, tensor[0].numel(), generator=draw).double()
+            x[:, 0] = 0
+            found[name] = x.T @ x / 5
+    return Statistics(kind, found)
 
 
 def test_every_method_is_tried() -> None:

@@ -3,12 +3,15 @@
 from ._adapters import merge_adapters
 from ._bill import table
 from ._engine import Engine, Job, Part
+from ._fisher_collect import collect_fisher
 from ._forecast import Forecast, forecast
+from ._gram_collect import collect_gram
 from ._merge import merge, merge_states, open_plan
 from ._method import Block, Method, Parameter, Stack
 from ._plan import Plan, load_plan, make_plan
 from ._registry import available, method, register
 from ._sources import Source, StateSource, open_source
+from ._statistics import Statistics
 
 __all__ = [
     "Block",
@@ -22,7 +25,10 @@ __all__ = [
     "Source",
     "Stack",
     "StateSource",
+    "Statistics",
     "available",
+    "collect_fisher",
+    "collect_gram",
     "forecast",
     "load_plan",
     "make_plan",

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..errors import MergeError
 from ._method import Block, Method
 from ._sources import Source
+from ._statistics import beside
 from ._tensorfile import TensorInfo
 from ._writer import Writer
 
@@ -32,10 +33,11 @@ _AS_WIDE = (torch.float32, torch.float64, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Part:
-    """A tensor of one model."""
+    """A tensor of one model, and where that model's statistics are."""
 
     source: Source
     tensor: str
+    statistics: Source | None = None
 
     @property
     def info(self) -> TensorInfo:
@@ -99,6 +101,21 @@ class Reading:
         """See :class:`~sharewise.merge.Stack`."""
         for start in range(0, self.entries, self.size):
             yield self._load(start)
+
+    def statistic(self, leaf: str | None = None) -> list[Tensor] | None:
+        """See :class:`~sharewise.merge.Stack`."""
+        found = [(p.statistics, beside(p.tensor, leaf)) for p in self.job.parts]
+        if any(source is None or name not in source.tensors for source, name in found):
+            return None
+        return [source.whole(name) for source, name in found if source is not None]
+
+    def companion(self, leaf: str) -> Tensor | None:
+        """See :class:`~sharewise.merge.Stack`."""
+        parts = [(p.source, beside(p.tensor, leaf)) for p in (*self.job.parts, self.job.base) if p is not None]
+        if any(name not in source.tensors for source, name in parts):
+            return None
+        values = torch.stack([source.whole(name, self.dtype) for source, name in parts])
+        return values if self.job.base is None else values[:-1] - values[-1]
 
     def _load(self, start: int) -> Block:
         count = min(self.size, self.entries - start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 import torch
 
@@ -50,22 +51,27 @@ class _Slice:
     inputs: tuple[Input, ...]
     base: Source | None
     parameters: Parameters
-    base_model: Reference | None = None
+    base_model: Reference | None
+    statistics: tuple[Source | None, ...]
 
 
-def lay_out(plan: Plan, method: Method, models: Mapping[Reference, Source]) -> Layout:
+def lay_out(
+    plan: Plan, method: Method, models: Mapping[Reference, Source], statistics: Mapping[Reference, Source] | None = None
+) -> Layout:
     """The jobs of a plan.
 
     Args:
         plan: checked.
         method: the one it names.
         models: every model it names, open.
+        statistics: what running a model has told of it, by model.
 
     Raises :class:`MergeError` for numbers of models the method does not take, tensors that are missing or differ in
     shape (named), layers that are not there, and parameters that are missing or wrong.
     """
-    slices = [_open(part, plan, method, models) for part in _slices(plan)]
+    slices = [_open(part, plan, method, models, statistics or {}) for part in _slices(plan)]
     outs = list(_whole(slices[0]) if plan.slices is None else _sliced(slices, plan.slices))
+    outs = _without(outs, plan.exclude)
     notes: list[str] = []
     jobs = [job for out in outs for job in _job(out, plan, method, notes)]
     _note_kept(notes, outs, plan)
@@ -85,6 +91,7 @@ def _open(
     plan: Plan,
     method: Method,
     models: Mapping[Reference, Source],
+    statistics: Mapping[Reference, Source],
 ) -> _Slice:
     inputs, base, parameters = part
     if method.base == "required" and base is None:
@@ -100,7 +107,8 @@ def _open(
         besides = " besides the base" if base is not None and method.base in ("required", "optional") else ""
         raise MergeError(f'method "{method.name}" takes {wanted} models{besides}, the plan gives {len(inputs)}')
     subtracted = models[base] if base is not None and method.base in ("required", "optional") else None
-    return _Slice(tuple(models[i.model] for i in inputs), tuple(inputs), subtracted, parameters, base)
+    collected = tuple(statistics.get(i.model) for i in inputs)
+    return _Slice(tuple(models[i.model] for i in inputs), tuple(inputs), subtracted, parameters, base, collected)
 
 
 def _whole(part: _Slice) -> Iterator[_Out]:
@@ -169,6 +177,27 @@ def _of_layer(source: Source, prefix: str, layer: int) -> Iterator[Place]:
             yield place
 
 
+def covers(pattern: str, tensor: str) -> bool:
+    """Whether a pattern of ``exclude`` means a tensor: its name, the name of a module it is in, or a shell pattern.
+
+    >>> [covers(p, "heads.cars.weight") for p in ("heads", "heads.cars.weight", "*.weight", "head")]
+    [True, True, True, False]
+    """
+    return tensor == pattern or tensor.startswith(pattern.rstrip(".") + ".") or fnmatchcase(tensor, pattern)
+
+
+def _without(outs: list[_Out], exclude: Sequence[str]) -> list[_Out]:
+    """What is left; raises :class:`MergeError` for a pattern that means nothing, and where nothing is left."""
+    for pattern in exclude:
+        if not any(covers(pattern, out.name) for out in outs):
+            modules = {out.name.rpartition(".")[0] for out in outs} - {""}
+            raise MergeError(f'exclude: no tensor is "{pattern}" or in it; {nearest(pattern, sorted(modules))}')
+    left = [out for out in outs if not any(covers(p, out.name) for p in exclude)]
+    if outs and not left:
+        raise MergeError("exclude leaves no tensor to merge")
+    return left
+
+
 def _job(out: _Out, plan: Plan, method: Method, notes: list[str]) -> Iterator[Job]:
     part = out.slice
     holders = list(zip(part.sources, out.inputs, strict=True))
@@ -176,12 +205,12 @@ def _job(out: _Out, plan: Plan, method: Method, notes: list[str]) -> Iterator[Jo
     lacking = [s.name for s, n in everyone if n not in s.tensors]
     if lacking:
         if plan.missing == "refuse":
-            raise _missing(out, part)
+            raise _missing(out, part, plan.exclude)
         keeper = next(p for p in reversed(everyone) if p[1] in p[0].tensors)
         notes.append(f'kept as "{keeper[0].name}" has it: {out.name} (missing in {", ".join(lacking)})')
         yield _copy(out, Part(*keeper), plan)
         return
-    parts = tuple(Part(s, n) for s, n in holders)
+    parts = tuple(Part(s, n, found) for (s, n), found in zip(holders, part.statistics, strict=True))
     base = Part(part.base, out.base) if part.base else None
     first = base or parts[0]
     for other in parts:
@@ -193,6 +222,7 @@ def _job(out: _Out, plan: Plan, method: Method, notes: list[str]) -> Iterator[Jo
     own, names = tuple(i.parameters for i in part.inputs), tuple(s.name for s in part.sources)
     asker = Asker(method, (part.parameters, plan.parameters), own, names)
     values = asker.values(out.name, out.inputs, out.t)
+    method.examine(parts, values)
     yield Job(out.name, TensorInfo(_dtype(plan, first), first.info.shape), parts, base, method, values, out.depth)
 
 
@@ -207,10 +237,10 @@ def _dtype(plan: Plan, first: Part) -> torch.dtype:
     return found
 
 
-def _missing(out: _Out, part: _Slice) -> MergeError:
+def _missing(out: _Out, part: _Slice, exclude: Sequence[str]) -> MergeError:
     """Which tensors which model lacks, and of which it has too many."""
     everyone = [*([part.base] if part.base else []), *part.sources]
-    every = set().union(*(s.tensors for s in everyone))
+    every = {n for s in everyone for n in s.tensors if not any(covers(p, n) for p in exclude)}
     texts = []
     for source in everyone:
         gone = sorted(every - set(source.tensors)) if out.name in every else [out.name]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ from ._plan import Plan, Reference, load_plan, make_plan
 from ._registry import all_parameters, method
 from ._settings import check_names
 from ._sources import Source, StateSource, open_source
+from ._statistics import Given, open_statistics
 from ._tensorfile import TensorInfo
 from ._tokenizers import tokenizer_of
 from ._writer import ShardWriter, StateWriter
@@ -48,6 +49,12 @@ class Opened:
     warnings: list[str]
     tokenizer: Source | None = None
     """Whose tokenizer files are carried over, if not the origin's."""
+    statistics: tuple[Source, ...] = ()
+
+    def close(self) -> None:
+        """Close all files."""
+        for source in (*self.models.values(), *self.statistics):
+            source.close()
 
     @property
     def tensors(self) -> dict[str, TensorInfo]:
@@ -67,9 +74,13 @@ class Opened:
 
 
 def open_plan(
-    plan: Plan | Mapping[str, Any] | Path | str, *, root: Path | str = ".", allow_outside: bool = False
+    plan: Plan | Mapping[str, Any] | Path | str,
+    *,
+    root: Path | str = ".",
+    allow_outside: bool = False,
+    statistics: Mapping[str, Given] | None = None,
 ) -> Opened:
-    """Check a plan against its models, reading nothing but their headers.
+    """Check a plan against its models, reading nothing but their headers; arguments as of :func:`merge`.
 
     Raises :class:`~sharewise.errors.MergeError` for everything that can be known to fail before it starts.
     """
@@ -82,17 +93,30 @@ def open_plan(
             models[reference] = _open(reference, Path(root), allow_outside)
             closing.callback(models[reference].close)
         tokenizer = tokenizer_of(plan, models)
-        layout = lay_out(plan, how, models)
+        files = {i.model.name: locate(i.statistics, Path(root), allow_outside) for i in plan.inputs() if i.statistics}
+        collected = _statistics(plan, {**files, **(statistics or {})})
+        for source in collected.values():
+            closing.callback(source.close)
+        layout = lay_out(plan, how, models, collected)
         closing.pop_all()
     if plan.chat_template is not None:
         warnings.append("chat_template is not set: the output has that of its tokenizer")
-    return Opened(plan, how, models, layout, [*warnings, *layout.notes], tokenizer)
+    return Opened(plan, how, models, layout, [*warnings, *layout.notes], tokenizer, tuple(collected.values()))
 
 
 def _plan(plan: Plan | Mapping[str, Any] | Path | str) -> Plan:
     if isinstance(plan, Plan):
         return plan
     return make_plan(plan) if isinstance(plan, Mapping) else load_plan(plan)
+
+
+def _statistics(plan: Plan, given: Mapping[str, Given]) -> dict[Reference, Source]:
+    """Statistics by model, open; raises :class:`MergeError` for a name that is none of the models."""
+    models = {i.model.name: i.model for i in plan.inputs()}
+    for name in given:
+        if name not in models:
+            raise MergeError(f'statistics are given for "{name}", which is none of the models {", ".join(models)}')
+    return {models[name]: open_statistics(one, name) for name, one in given.items()}
 
 
 def _open(reference: Reference, root: Path, allow_outside: bool) -> Source:
@@ -108,6 +132,7 @@ def merge(
     *,
     root: Path | str = ".",
     allow_outside: bool = False,
+    statistics: Mapping[str, Given] | None = None,
     shard_bytes: int = SHARD,
     threads: int | None = None,
     block: int = BLOCK,
@@ -120,6 +145,7 @@ def merge(
         plan: a :class:`Plan`, its content, or the path of a YAML file (mergekit's too).
         out: a folder that does not exist yet.
         root: the folder relative paths in the plan start from; they may not leave it unless ``allow_outside``.
+        statistics: of models by the name they have in the plan, for methods that take them; go before the plan's files.
         shard_bytes: the most a file of weights holds.
         threads: tensors worked on at once; by default the cores, at most four.
         block: entries read at once; changes speed and memory, never the result.
@@ -131,11 +157,10 @@ def merge(
     depend on the size of the models, but for methods that need whole tensors.
     """
     began = time.perf_counter()
-    opened = open_plan(plan, root=root, allow_outside=allow_outside)
+    opened = open_plan(plan, root=root, allow_outside=allow_outside, statistics=statistics)
     out = Path(out)
     with ExitStack() as closing:
-        for source in opened.models.values():
-            closing.callback(source.close)
+        closing.callback(opened.close)
         _check_room(out, opened)
         closing.enter_context(_full_disk(out))
         with new_folder(out, overwrite=overwrite) as folder:
@@ -191,6 +216,9 @@ def merge_states(
     models: Mapping[str, Mapping[str, Tensor]],
     base: Mapping[str, Tensor] | None = None,
     *,
+    statistics: Mapping[str, Given] | None = None,
+    exclude: Sequence[str] = (),
+    missing: Literal["refuse", "keep"] = "refuse",
     threads: int | None = None,
     **parameters: Any,
 ) -> dict[str, Tensor]:
@@ -200,6 +228,9 @@ def merge_states(
         name: a method of :func:`available`.
         models: state dicts by name.
         base: the state dict all were fine-tuned from, for the methods that need it.
+        statistics: what :func:`collect_gram` or :func:`collect_fisher` found (or a file of it), by model.
+        exclude: tensors the result is to lack (each task's head): names, modules (``"heads"``), or patterns with ``*``.
+        missing: ``keep`` carries tensors over that one model lacks.
         threads: tensors worked on at once.
         parameters: the method's; one value, or for those each model has of its own also ``{model: value}``.
 
@@ -220,6 +251,8 @@ def merge_states(
         "merge_method": name,
         "models": [{"model": {"path": m}, "parameters": own[m]} for m in models],
         "parameters": shared,
+        "exclude": list(exclude),
+        "missing": missing,
     }
     sources = {Reference(path=m): StateSource(m, state) for m, state in models.items()}
     if base is not None:
@@ -227,7 +260,7 @@ def merge_states(
         sources[Reference(path="base")] = StateSource("base", base)
     plan = make_plan(content)
     check_names(how, plan.all_parameters(), all_parameters())
-    jobs: list[Job] = lay_out(plan, how, sources).jobs
+    jobs: list[Job] = lay_out(plan, how, sources, _statistics(plan, statistics or {})).jobs
     writer = StateWriter({job.name: job.info for job in jobs})
     Engine(writer, threads=threads).run(jobs)
     return writer.state

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import MergeError
+
+if TYPE_CHECKING:
+    from ._engine import Part
 
 Reach = Literal["entries", "rows", "tensor"]
 
@@ -89,6 +92,16 @@ class Stack(Protocol):
         """All blocks, from the first entry to the last; every call reads them anew, into the same memory."""
         ...
 
+    def statistic(self, leaf: str | None = None) -> list[Tensor] | None:
+        """The statistics of this tensor, one a model, whole (of the parameter ``leaf`` of the same module, if given);
+        ``None`` where a model has none."""
+        ...
+
+    def companion(self, leaf: str) -> Tensor | None:
+        """``[n, ...]``: the parameter ``leaf`` of the same module in all models, minus the base's if there is a base;
+        ``None`` where a model lacks it."""
+        ...
+
 
 @dataclass
 class Block:
@@ -133,6 +146,8 @@ class Method(ABC):
     passes: ClassVar[int] = 1
     """How often a tensor is read, for the forecast."""
     surveys: ClassVar[bool] = False
+    statistics: ClassVar[str] = ""
+    """The kind of statistics it takes (``gram``, ``fisher``); none for methods without data."""
     temporaries: ClassVar[float] = 3
     """Copies of one model's block alive at once besides the rows, for the forecast."""
 
@@ -155,6 +170,10 @@ class Method(ABC):
     @abstractmethod
     def combine(self, block: Block, state: Any) -> Tensor:
         """One merged block, in the shape of one row: a task vector where rows are task vectors, else weights."""
+
+    def examine(self, parts: Sequence[Part], values: Mapping[str, Any]) -> None:
+        """Raise :class:`MergeError` where the models' statistics of one tensor are missing or do not fit."""
+        return None
 
     def complaint(self, values: Mapping[str, Any]) -> str | None:
         """What is wrong with values of parameters that do not go together."""

@@ -66,10 +66,11 @@ Model = Annotated[Reference, BeforeValidator(_reference)]
 
 
 class Input(_Part):
-    """One of the models, with parameters of its own."""
+    """One of the models, with parameters of its own and, for methods that take them, a file of statistics."""
 
     model: Model
     parameters: Parameters = Field(default_factory=dict)
+    statistics: str | None = None
 
 
 class SliceInput(Input):
@@ -117,8 +118,10 @@ class Tokens(_Part):
 class Plan(_Part):
     """What to merge, and how.
 
-    Fields are mergekit's (https://github.com/arcee-ai/mergekit, docs), besides ``missing``: what to do with tensors
-    that not every model has, ``refuse`` or ``keep`` (as the base, or the first model that has it, has it).
+    Fields are mergekit's (https://github.com/arcee-ai/mergekit, docs), besides these. ``missing``: what to do with
+    tensors that not every model has, ``refuse`` or ``keep`` (as the base, or the first model that has it, has it).
+    ``exclude``: tensors the output is to lack, as each task keeps its head: names, modules or patterns with ``*``.
+    ``statistics`` of a model: the file that :meth:`~sharewise.merge.Statistics.save` wrote.
     """
 
     merge_method: str
@@ -133,6 +136,7 @@ class Plan(_Part):
     tokenizer: Tokens | None = None
     chat_template: str | None = None
     missing: Literal["refuse", "keep"] = "refuse"
+    exclude: list[str] = Field(default_factory=list)
 
     @model_validator(mode="before")
     @classmethod
@@ -163,6 +167,10 @@ class Plan(_Part):
             [self.base_model] if self.base_model else []
         )
         return list(dict.fromkeys(found))
+
+    def inputs(self) -> list[Input]:
+        """Every mention of a model as something to merge."""
+        return [*(self.models or []), *(s for part in self.slices or [] for s in part.sources)]
 
     def all_parameters(self) -> Iterator[tuple[str, Setting]]:
         """Every parameter given anywhere."""

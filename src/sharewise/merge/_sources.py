@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,12 +27,14 @@ class Source:
         tensors: every tensor's dtype and shape by name; nothing is loaded for it.
         folder: where its config and tokenizer files are, if it has any.
         config: the content of ``config.json``, or empty.
+        metadata: what its files say of themselves.
     """
 
     name: str
     tensors: Mapping[str, TensorInfo]
     folder: Path | None = None
     config: Mapping[str, Any]
+    metadata: Mapping[str, str] = MappingProxyType({})
 
     def read(self, tensor: str, start: int, out: Tensor) -> None:
         """Fill the flat, contiguous ``out`` with the entries of ``tensor`` from ``start`` on, converted to its dtype.
@@ -67,6 +70,7 @@ class FileSource(Source):
                     raise MergeError(f'model "{name}": tensor "{tensor}" is in both {other} and {file.path.name}')
                 self._file_of[tensor] = file
         self.tensors = {t: f.tensors[t] for t, f in self._file_of.items()}
+        self.metadata = {k: v for file in self._files for k, v in file.metadata.items()}
         self.config = read_config(folder / "config.json") if folder and (folder / "config.json").exists() else {}
 
     def read(self, tensor: str, start: int, out: Tensor) -> None:

@@ -3,6 +3,7 @@
 from ._breadcrumbs import Breadcrumbs, BreadcrumbsTies
 from ._dare import DareLinear, DareTies
 from ._della import Della, DellaLinear
+from ._fisher import Fisher
 from ._iso import IsoC, IsoCTS
 from ._karcher import Karcher
 from ._knots import KnOTS
@@ -15,6 +16,7 @@ from ._nearswap import NearSwap
 from ._nuslerp import NuSlerp
 from ._passthrough import Passthrough
 from ._pcb import PCB
+from ._regmean import RegMean
 from ._sce import SCE
 from ._slerp import Slerp
 from ._task_arithmetic import TaskArithmetic
@@ -35,6 +37,7 @@ __all__ = [
     "DareTies",
     "Della",
     "DellaLinear",
+    "Fisher",
     "IsoC",
     "IsoCTS",
     "Karcher",
@@ -46,6 +49,7 @@ __all__ = [
     "NearSwap",
     "NuSlerp",
     "Passthrough",
+    "RegMean",
     "Slerp",
     "Tall",
     "TaskArithmetic",
