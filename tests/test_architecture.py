@@ -13,7 +13,7 @@ import sharewise
 
 ROOT = Path(sharewise.__file__).parent
 LEVEL = {
-    "errors": 0, "files": 0,
+    "errors": 0, "files": 0, "page": 0,
     "tasks": 1,
     "data": 2, "sharing": 2, "balance": 2, "schedule": 2, "optim": 2, "align": 2,
     "train": 3,

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from ...page import (
+    DIVERGING,
+    FONT,
+    NUMBERS,
+    Cell,
+    Column,
+    Figure,
+    Row,
+    Table,
+    Variant,
+    clean,
+    colorbar,
+    for_plot,
+    interval,
+    known,
+    label,
+    layouts,
+    scale,
+    signed,
+    value,
+)
 from ..results import Affinity
-from ._conflict import colorbar, scale
-from ._figures import FONT, Figure, Variant
-from ._matrix import NUMBERS, layouts
-from ._tables import Cell, Column, Row, Table, label, value
-from ._text import clean, for_plot, interval, known, signed
-from ._theme import DIVERGING
 
 _SIGNS = 12
 """Up to so many tasks the cells have room for a sign on a phone."""

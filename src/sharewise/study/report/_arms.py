@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ...page import clean
 from ..results import Comparison, StudyResult
-from ._text import clean
 
 
 def arm_title(result: StudyResult, name: str) -> str:

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from ...page import (
+    DIVERGING,
+    Column,
+    Figure,
+    Row,
+    Table,
+    Trace,
+    Variant,
+    axis,
+    base,
+    clean,
+    colorbar,
+    for_plot,
+    known,
+    label,
+    margin_for,
+    number,
+    scale,
+    share,
+    shorten,
+    signed,
+    title,
+    value,
+)
 from ..results import Conflict
 from ._estimate import estimate
-from ._figures import FONT, Figure, Trace, Variant, axis, base, margin_for, title
-from ._tables import Column, Row, Table, label, value
-from ._text import clean, for_plot, known, number, share, shorten, signed
-from ._theme import DIVERGING
 
 MOST = 30
 """Pairs in the figure; the table has all."""
@@ -68,19 +88,6 @@ def _map(conflict: Conflict, chosen: list[int]) -> Trace:
 
 def _points(conflict: Conflict, pair: int) -> list[tuple[int, float]]:
     return list(zip(conflict.epochs, conflict.cosine[pair], strict=False))
-
-
-def scale(z: list[list[float | None]] | list[list[float]]) -> dict[str, float]:
-    """Limits of a colour scale centred at zero that has room for every finite value."""
-    most = max((abs(v) for row in z for v in row if v is not None and known(v)), default=0.0) or 1.0
-    return {"zmin": -most, "zmax": most}
-
-
-def colorbar(text: str, suffix: str = "") -> dict[str, object]:
-    """A slim colour bar."""
-    heading = {"text": text, "font": {"size": FONT}}
-    ticks = {"tickfont": {"size": FONT}, "ticksuffix": suffix, "nticks": 5}
-    return {"title": heading, "thickness": 14, "outlinewidth": 0, **ticks}
 
 
 def conflict_table(conflict: Conflict) -> Table:

@@ -5,13 +5,33 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ...page import (
+    FONT,
+    Column,
+    Figure,
+    Layout,
+    Row,
+    Table,
+    Trace,
+    Variant,
+    axis,
+    base,
+    count,
+    duration,
+    for_plot,
+    interval,
+    known,
+    label,
+    number,
+    percent,
+    shorten,
+    title,
+    value,
+)
 from ..results import StudyResult
 from ._arms import arm_title, separate
 from ._estimate import cost_mean
-from ._figures import FONT, Figure, Layout, Trace, Variant, axis, base, title
 from ._place import Box, place
-from ._tables import Column, Row, Table, label, value
-from ._text import count, duration, for_plot, interval, known, number, percent, shorten
 from ._theme import KIND_WORDS, KINDS
 
 # Plot areas the labels are placed for; a wider screen only gives them more room.

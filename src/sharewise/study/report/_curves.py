@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import math
 
+from ...page import (
+    FONT,
+    SEQUENTIAL,
+    Figure,
+    Trace,
+    Variant,
+    axis,
+    base,
+    clean,
+    for_plot,
+    known,
+    margin_for,
+    number,
+    shorten,
+    title,
+)
 from ..results import StudyResult
 from ._arms import arm_title, leading_arm, separate
 from ._estimate import estimate
-from ._figures import FONT, Figure, Trace, Variant, axis, base, margin_for, title
-from ._text import clean, for_plot, known, number, shorten
-from ._theme import SEQUENTIAL
 
 _POINTS = 200
 """A curve has at most about so many points: more cannot be seen at its size."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from ...page import Column, Row, Table, clean, count, label, plus_minus, share, value
 from ..results import StudyResult
-from ._tables import Column, Row, Table, label, value
-from ._text import clean, count, plus_minus, share
 
 MOST = 500
 """Columns listed; with more, those with the most missing values come first."""

@@ -4,11 +4,32 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...page import (
+    FONT,
+    Cell,
+    Column,
+    Figure,
+    Row,
+    Table,
+    Trace,
+    Variant,
+    axis,
+    base,
+    clean,
+    for_plot,
+    interval,
+    known,
+    label,
+    margin_for,
+    percent,
+    probability,
+    shorten,
+    signed,
+    title,
+    value,
+)
 from ..results import Comparison, StudyResult
 from ._arms import arm_title, compared, pairs
-from ._figures import FONT, Figure, Trace, Variant, axis, base, margin_for, title
-from ._tables import Cell, Column, Row, Table, label, value
-from ._text import clean, for_plot, interval, known, percent, probability, shorten, signed
 from ._theme import OUTCOMES
 
 _ROW, _NARROW_ROW = 42, 64

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from ...page import Cell, Column, Row, Table, clean, interval, known, label, plus_minus, signed, value
 from ..results import DeltaM, StudyResult, TaskSummary
 from ._arms import arm_title, leading_arm, separate
 from ._estimate import Estimate, estimate, metric_values
-from ._tables import Cell, Column, Row, Table, label, value
-from ._text import clean, interval, known, plus_minus, signed
 
 _UP = {"r2", "auroc", "accuracy", "spearman", "mean_iou"}
 _DOWN = {"rmse", "mae", "log_loss", "loss"}

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from ...files import write_text
+from ...page import Figure
+from ...page import render as render_page
 from ..results import StudyResult
-from . import _text
 from ._affinity import affinity_figure, affinity_table
 from ._arms import arm_title, pairs, separate
 from ._conflict import MOST as MOST_PAIRS
@@ -22,8 +17,6 @@ from ._cost import cost_figure, cost_table
 from ._curves import curves, weights
 from ._data import MOST as MOST_COLUMNS
 from ._data import columns_table, splits, targets_table
-from ._embed import embed
-from ._figures import Figure
 from ._forest import forest, forest_tables
 from ._metrics import delta_m_table, metrics_table
 from ._projected import projected_figure, projected_tables
@@ -39,14 +32,12 @@ def write_report(result: StudyResult, path: Path | str) -> None:
 
 
 def render(result: StudyResult) -> str:
-    """The study as one HTML page that needs no network: styles, scripts, plotly.js and data are all inside.
-
-    About 5 MB, nearly all of it plotly.js. Every string of the result is escaped; the page's
-    Content-Security-Policy allows no request and runs no script but the page's own two, by their hash.
-    """
+    """The study as one HTML page that needs no network (see :func:`sharewise.page.render`)."""
     figures = _figures(result)
-    scripts = [_plotly(), _asset("page.js")]
-    return environment().get_template("page.html.j2").render(
+    return render_page(
+        _HERE,
+        "report.html.j2",
+        _flat(figures),
         result=result,
         verdict=facts(result),
         pairs=[(arm_title(result, a), arm_title(result, b)) for a, b in pairs(result)],
@@ -60,11 +51,7 @@ def render(result: StudyResult) -> str:
         figures=figures,
         tables=_tables(result),
         conflict_sentence=conflict_sentence(result.conflict),
-        css=Markup(_asset("page.css")),
-        scripts=[Markup(s) for s in scripts],
-        hashes=" ".join(_hash(s) for s in scripts),
-        data=embed(_figure_data(figures)),
-    )  # fmt: skip
+    )
 
 
 def _figures(result: StudyResult) -> dict[str, Any]:
@@ -82,9 +69,8 @@ def _figures(result: StudyResult) -> dict[str, Any]:
     return {**found, "curves": lines} if lines else found
 
 
-def _figure_data(figures: dict[str, Any]) -> dict[str, Any]:
-    flat = [f for name, f in figures.items() if name != "curves"] + [f for _, f in figures.get("curves", [])]
-    return {figure.id: figure.data() for figure in flat}
+def _flat(figures: dict[str, Any]) -> list[Figure]:
+    return [f for name, f in figures.items() if name != "curves"] + [f for _, f in figures.get("curves", [])]
 
 
 def _tables(result: StudyResult) -> dict[str, Any]:
@@ -102,37 +88,3 @@ def _tables(result: StudyResult) -> dict[str, Any]:
     if result.affinity is not None:
         tables["affinity"] = affinity_table(result.affinity)
     return tables
-
-
-@cache
-def environment() -> jinja2.Environment:
-    """Templates of this package: everything is escaped, a name that is not there is an error."""
-    env = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    shown = ("clean", "count", "duration", "interval", "number", "percent", "prose", "share", "signed", "times")
-    env.filters.update({name: getattr(_text, name) for name in shown})
-    return env
-
-
-@cache
-def _asset(name: str) -> str:
-    return (_HERE / name).read_text(encoding="utf-8")
-
-
-@cache
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    # A script element's text ends at the first of these; plotly.js 4.1 has neither.
-    source: str = get_plotlyjs()
-    return source.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-
-
-def _hash(script: str) -> str:
-    """The script's source expression for ``script-src`` (CSP level 3, section 2.3.1)."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...files import write_text
+from ...page import environment, known, shorten, signed
 from ..results import Comparison, StudyResult
 from ._arms import arm_title, compared, pairs
 from ._forest import reach
-from ._text import known, shorten, signed
 from ._theme import OUTCOMES
 from ._verdict import facts
 
@@ -38,8 +38,6 @@ def write_picture(result: StudyResult, path: Path | str) -> None:
 
 def render_picture(result: StudyResult) -> str:
     """Verdict and forest plot of the recommended arm as a static SVG, light or dark as the reader's."""
-    from ._page import environment
-
     found = pairs(result)
     comparisons = [c for c in (compared(result, found[0]) if found else []) if known(c.effect)]
     shown = comparisons[:MOST]
@@ -47,7 +45,7 @@ def render_picture(result: StudyResult) -> str:
     lines = [_line(c, i, ends) for i, c in enumerate(shown)]
     bottom = TOP + ROW * len(lines)
     said = facts(result)
-    return environment().get_template("picture.svg.j2").render(
+    return environment(Path(__file__).parent).get_template("picture.svg.j2").render(
         verdict=said,
         sentence=_wrap(said.sentence, 84),
         cheaper=" · ".join(f"{what}: {factor}" for what, factor in said.cheaper),

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from ...page import (
+    FONT,
+    LOSING,
+    NUMBERS,
+    Column,
+    Figure,
+    Row,
+    Table,
+    Trace,
+    Variant,
+    clean,
+    colorbar,
+    for_plot,
+    known,
+    label,
+    layouts,
+    plus_minus,
+    share,
+    value,
+)
 from ..results import StudyResult
 from ._arms import arm_title, leading_arm
-from ._conflict import colorbar
 from ._estimate import Estimate, estimate
-from ._figures import FONT, Figure, Trace, Variant
-from ._matrix import NUMBERS, layouts
-from ._tables import Column, Row, Table, label, value
-from ._text import clean, for_plot, known, plus_minus, share
-from ._theme import LOSING
 
 _ON_A_PHONE = 7
 """Up to so many tasks the cells of a phone have room for their numbers."""

@@ -53,18 +53,3 @@ KIND_WORDS = {
     "groups": "a model a group",
     "trees": "boosted trees",
 }
-
-DIVERGING = [
-    [0.0, "@negative"],
-    [0.25, "@negative-soft"],
-    [0.5, "@middle"],
-    [0.75, "@positive-soft"],
-    [1.0, "@positive"],
-]
-"""Vermilion to blue through the paper's colour: told apart with every common colour-vision deficiency."""
-
-LOSING = [[0.0, "@middle"], [0.5, "@negative-soft"], [1.0, "@negative"]]
-"""The conflicting half of ``DIVERGING``: one hue, told apart by its lightness, and text can stand on all of it."""
-
-SEQUENTIAL = [[0.0, "@low"], [0.5, "@mid"], [1.0, "@high"]]
-"""Dark blue through grey to yellow, after cividis (Nunez, Anderton and Renslow 2018)."""

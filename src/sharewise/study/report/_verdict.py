@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...page import clean, interval, percent, times
 from ..results import StudyResult
 from ._arms import arm_title, compared, kind_of, pairs, separate
-from ._text import clean, interval, percent, times
 from ._theme import ANSWERS, OUTCOMES
 
 _WARNINGS = {
