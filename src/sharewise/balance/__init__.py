@@ -43,6 +43,7 @@ from ._sdmgrad import SDMGrad
 from ._shared import layers
 from ._stch import STCH
 from ._take import MODES
+from ._task_rows import TaskRows
 from ._trimmed_mean import TrimmedMean
 from ._uncertainty import Uncertainty
 from ._upgrad import UPGrad
@@ -91,6 +92,7 @@ __all__ = [
     "RotoGrad",
     "SDMGrad",
     "ScaleInvariant",
+    "TaskRows",
     "TrimmedMean",
     "UPGrad",
     "Uncertainty",

@@ -18,6 +18,7 @@ from ._reducer import Reducer
 from ._rows import Rows, add_gradients
 from ._shared import Parameters, Shared
 from ._take import MODES, Taken, choose_mode, take_rows
+from ._task_rows import TaskRows, Wanted, check_wanted, wanted_names
 
 
 class Accumulation:
@@ -31,6 +32,7 @@ class Accumulation:
     Args:
         balancer: see :func:`sharewise.balance.create`.
         batches: how many will be added; the ``gram`` mode chooses by it which rows to form.
+        rows: see :func:`sharewise.backward`; kept are the means over batches, and their Gram matrices of each batch.
 
     Memory: that of one batch where rows are formed; where they are kept as products, ``batches`` times that of one
     (which is less than forming them). With a representation the graphs of all batches are kept.
@@ -46,13 +48,14 @@ class Accumulation:
         reducer: Reducer | None = None,
         on_nonfinite: str = "raise",
         scale: float | Tensor = 1.0,
+        rows: Wanted = False,
     ) -> None:
         checks.check_balancer(balancer)
         checks.check_option("mode", mode, MODES)
         checks.check_option("on_nonfinite", on_nonfinite, checks.NONFINITE)
         checks.check_batches(batches)
         self.balancer, self.batches, self.mode = balancer, batches, mode
-        self.reducer, self.on_nonfinite, self.scale = reducer, on_nonfinite, scale
+        self.reducer, self.on_nonfinite, self.scale, self.rows = reducer, on_nonfinite, scale, rows
         self.shared = Shared.of(shared)
         self._begin()
 
@@ -61,6 +64,7 @@ class Accumulation:
         self._parts: list[Part | None] = []  # one for each sample of a batch
         self._weighted: list[Balance] = []
         self._skipped: dict[str, None] = {}
+        self._within: list[tuple[tuple[str, ...], Tensor]] = []  # where rows are kept, the Gram matrix of each batch
 
     def add(
         self,
@@ -75,14 +79,21 @@ class Accumulation:
         parts: list[Part | None] = []
         for last, sample in zip([*[False] * (len(samples) - 1), True], samples, strict=True):
             present = Present.of(sample, self.reducer)
+            if self.rows:
+                check_wanted(self.rows, present.names, representation)
             self.balancer.check_names(len(present.names), present.names)
             if self.on_nonfinite != "ignore":
                 present = present.without(checks.not_finite(present.values), self.on_nonfinite)
                 self._skipped |= dict.fromkeys(present.skipped)
             if isinstance(self.balancer, LossBalancer):
+                if self.rows and present.names:
+                    wanted = present.select(wanted_names(self.rows, present.names))
+                    parts.append(self._differentiate(wanted, representation, last=False, keep=True))
                 self._weighted.append(self._weigh(self.balancer, present))
             else:
                 parts.append(self._differentiate(present, representation, last))
+        if self.rows and self.batches > 1 and parts and (part := parts[-1]) is not None:
+            self._within.append((part.names, part.rows.gram() / self.scale**2))
         self._added += 1
         if self._added == 1:
             self._parts = parts
@@ -96,9 +107,11 @@ class Accumulation:
         if self._added < self.batches:
             raise BalanceError(f"{self.batches} batches were announced and {self._added} added: add the others first")
         parts, weighted, skipped = self._parts, self._weighted, tuple(self._skipped)
+        self._singly = self._within
         self._begin()
         if weighted:
-            return _mean_balance(weighted, skipped)
+            balance, part = _mean_balance(weighted, skipped), parts[-1] if parts else None
+            return balance if part is None else self._with_rows(balance, part)
         names = [n for n in parts[-1].names if n not in skipped] if parts[-1] is not None else []
         if not names or (skipped and self.on_nonfinite == "skip step"):
             return Balance((), torch.zeros(()), skipped=skipped)
@@ -116,23 +129,23 @@ class Accumulation:
         return Balance(present.names, (weights * present.values).sum(), weights, notes=dict(balancer.notes))
 
     def _differentiate(
-        self, present: Present, representation: Tensor | Sequence[Tensor] | None, last: bool
+        self, present: Present, representation: Tensor | Sequence[Tensor] | None, last: bool, keep: bool = False
     ) -> Part | None:
         """Rows of one sample; the last one's own gradients are the ones to keep."""
         if not present.names:
             return None
         checks.check_processes(self.reducer)
         mode = choose_mode(self.mode, self.balancer.needs, self.reducer, representation)
-        taken = self._take(present, representation, mode)
+        taken = self._take(present, representation, mode, keep)
         look = mode == "batched" and self.on_nonfinite != "ignore"
         if look and not all(taken.rows.finite(t) for t in range(len(present.names))):
             # Zero times NaN is NaN: vectorised, one bad task spoils the rows of all; only a loop tells whose it is.
-            taken = self._take(present, representation, "loop")
+            taken = self._take(present, representation, "loop", keep)
         checks.check_reached(present.names, taken.reached)
         own = taken.own if last else [[] for _ in present.names]
         return Part(present.names, present.values, taken.rows, own)
 
-    def _take(self, present: Present, representation: Tensor | Sequence[Tensor] | None, mode: str) -> Taken:
+    def _take(self, present: Present, representation: Tensor | Sequence[Tensor] | None, mode: str, keep: bool) -> Taken:
         return take_rows(
             present.losses,
             self.shared.parameters,
@@ -141,6 +154,7 @@ class Accumulation:
             labels=self.shared.labels,
             batches=self.batches,
             scale=self.scale,
+            keep=keep,
         )
 
     def _ready(self, part: Part, names: Sequence[str]) -> Part:
@@ -181,6 +195,10 @@ class Accumulation:
                 gradients |= more
             balance = Balance(part.names, part.values.sum(), None, gram, groups=found)
         balance.skipped = skipped
+        if self.rows:
+            balance.rows = None if groups else self._kept(part, part.rows, gram)
+            for name, places in groups.items():
+                balance.groups[name].rows = self._kept(part, part.rows.part(places), gram)
         part.rows.deposit(gradients)
         for pairs in part.own:
             add_gradients(pairs)
@@ -196,11 +214,30 @@ class Accumulation:
             weights = balancer.weights(cross, values, names=names).detach()
             total = (weights.to(values) * values).sum()
             return Balance(names, total, weights, gram, notes=dict(balancer.notes)), rows.combine(weights)
-        matrix = rows.matrix() if is_one(self.scale) else rows.matrix().div_(self.scale)
+        whole = rows.matrix()
+        matrix = whole if is_one(self.scale) else whole / self.scale if self.rows else whole.div_(self.scale)
         gradients = rows.cut(balancer.aggregate(matrix, values, names=names) * self.scale)
         weighed = balancer.notes.get("weights")  # of methods that weigh rows, or what they remember of them
         total = values.sum() if weighed is None else (weighed.to(values) * values).sum()
         return Balance(names, total, weighed, gram, notes=dict(balancer.notes)), gradients
+
+    def _with_rows(self, balance: Balance, part: Part) -> Balance:
+        """The outcome of a method on losses, with the rows that were taken besides."""
+        ready = self._ready(part, part.names)
+        gram = ready.rows.gram() / self.scale**2
+        balance.rows = self._kept(ready, ready.rows, gram)
+        balance.gram = gram if ready.names == balance.names else None
+        return balance
+
+    def _kept(self, part: Part, rows: Rows, gram: Tensor) -> TaskRows:
+        """The rows of the tasks that were asked for; an overflow, which a loss scaler waits for, is left out."""
+        bad = checks.not_finite(gram.diagonal()) if self.on_nonfinite == "ignore" else []
+        wanted = wanted_names(self.rows, part.names)
+        places = tuple(i for i, name in enumerate(part.names) if name in wanted and i not in bad)
+        names = tuple(part.names[i] for i in places)
+        known = bool(self._singly) and all(n == part.names for n, _ in self._singly)
+        total = torch.stack([g for _, g in self._singly]).sum(0)[list(places)][:, list(places)] if known else None
+        return TaskRows(names, rows, places, self.scale, self.batches, None if self.shared.labels else total)
 
 
 def _mean_balance(found: list[Balance], skipped: tuple[str, ...]) -> Balance:

@@ -11,6 +11,7 @@ from ._balance import Balance
 from ._balancer import Balancer
 from ._reducer import Reducer
 from ._shared import Parameters
+from ._task_rows import Wanted
 
 
 def backward(
@@ -23,6 +24,7 @@ def backward(
     reducer: Reducer | None = None,
     on_nonfinite: str = "raise",
     scale: float | Tensor = 1.0,
+    rows: Wanted = False,
 ) -> Balance:
     """Fill ``.grad`` with one balanced update of several tasks, in place of ``sum(losses.values()).backward()``.
 
@@ -60,6 +62,9 @@ def backward(
         scale: loss scale of fp16 training: ``.grad`` comes out multiplied by it, the balancer decides on values
             without it. With a ``GradScaler``: ``scale=scaler.scale(torch.ones(()))``, ``on_nonfinite="ignore"``, so
             that an overflow reaches ``scaler.step``.
+        rows: whose gradient rows to hand back as ``Balance.rows``, for an optimizer that works with them
+            (:class:`sharewise.optim.MAdam`): ``True`` for all tasks, or names. Methods on losses then take a backward
+            pass for each of them besides, and leave out rows that are not finite.
 
     Raises :class:`BalanceError` naming the task for a loss that is not finite, no scalar, without graph, or does not
     depend on any shared parameter, and for a task the balancer was not built for; :class:`ModelError` for a module
@@ -70,6 +75,8 @@ def backward(
     its batch costs ``N (m + d_in / d_out)`` numbers instead of ``m d_in``, and about half of each pass (with
     ``representation``: m passes of the heads, one of the trunk).
     """
-    step = Accumulation(balancer, shared=shared, mode=mode, reducer=reducer, on_nonfinite=on_nonfinite, scale=scale)
+    step = Accumulation(
+        balancer, shared=shared, mode=mode, reducer=reducer, on_nonfinite=on_nonfinite, scale=scale, rows=rows
+    )
     step.add(losses, representation=representation)
     return step.resolve()

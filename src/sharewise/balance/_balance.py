@@ -8,6 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ._task_rows import TaskRows
+
 
 @dataclass
 class Balance:
@@ -27,6 +29,7 @@ class Balance:
         notes: what else the method tells of its decision, by name; see :class:`Balancer`.
         groups: where each group of parameters was decided on by itself, the outcome of each; there are then no
             weights for the whole, and ``gram`` is that of all groups together.
+        rows: the gradient rows, where they were asked for; with groups, each group's outcome has its own.
     """
 
     names: tuple[str, ...]
@@ -36,6 +39,7 @@ class Balance:
     skipped: tuple[str, ...] = ()
     notes: dict[str, Tensor] = field(default_factory=dict)
     groups: dict[str, Balance] = field(default_factory=dict)
+    rows: TaskRows | None = field(default=None, repr=False)
 
     @cached_property
     def weights(self) -> dict[str, Tensor]:

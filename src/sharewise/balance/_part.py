@@ -42,13 +42,15 @@ class Present:
         if on_nonfinite == "raise":
             raise checks.refuse([self.names[i] for i in bad], "the loss")
         keep = [] if on_nonfinite == "skip step" else [i for i in range(len(self.names)) if i not in bad]
-        return replace(
-            self,
-            names=tuple(self.names[i] for i in keep),
-            losses=[self.losses[i] for i in keep],
-            values=self.values[keep],
-            skipped=tuple(self.names[i] for i in bad),
-        )
+        return replace(self._at(keep), skipped=tuple(self.names[i] for i in bad))
+
+    def select(self, names: Sequence[str]) -> Present:
+        """These tasks, in the order they are in here."""
+        return self._at([i for i, name in enumerate(self.names) if name in names])
+
+    def _at(self, keep: Sequence[int]) -> Present:
+        names = tuple(self.names[i] for i in keep)
+        return replace(self, names=names, losses=[self.losses[i] for i in keep], values=self.values[list(keep)])
 
 
 @dataclass(frozen=True)
