@@ -54,7 +54,7 @@ def test_only_those_that_are_wanted(method: str) -> None:
     torch.testing.assert_close(rows_of(balance, model), want)
     torch.testing.assert_close(balance.rows.gram(), want @ want.T)
     assert (balance.gram is None) == (method == "equal")
-    with pytest.raises(OptionError, match='rows names task "task 3".*did you mean "task'):
+    with pytest.raises(OptionError, match=r'rows names task "task 3".*did you mean "task'):
         sw.backward(model.losses(x), create(method), rows=["task 3"])
     with pytest.raises(OptionError, match="representation"):
         z = model.trunk(x)

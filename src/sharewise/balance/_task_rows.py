@@ -65,7 +65,7 @@ class TaskRows:
         """
         if self.within is None:
             raise BalanceError(
-                "products between batches need two batches or more that all have the tasks: accumulate the step over them"
+                "products between batches need two batches or more that all have the tasks: accumulate over them"
             )
         pairs = self.batches * (self.batches - 1)
         return (self.gram() * self.batches**2 - self.within) / pairs
