@@ -12,12 +12,26 @@ from ._plan import Plan, load_plan, make_plan
 from ._registry import available, method, register
 from ._sources import Source, StateSource, open_source
 from ._statistics import Statistics
+from .mixing import (
+    AdaMerged,
+    Ensemble,
+    Masked,
+    Surgery,
+    TaskModel,
+    TwinMerging,
+    WEMoE,
+    adamerging,
+    regmean_plus_plus,
+)
 
 __all__ = [
+    "AdaMerged",
     "Block",
     "Engine",
+    "Ensemble",
     "Forecast",
     "Job",
+    "Masked",
     "Method",
     "Parameter",
     "Part",
@@ -26,6 +40,11 @@ __all__ = [
     "Stack",
     "StateSource",
     "Statistics",
+    "Surgery",
+    "TaskModel",
+    "TwinMerging",
+    "WEMoE",
+    "adamerging",
     "available",
     "collect_fisher",
     "collect_gram",
@@ -39,5 +58,6 @@ __all__ = [
     "open_plan",
     "open_source",
     "register",
+    "regmean_plus_plus",
     "table",
 ]

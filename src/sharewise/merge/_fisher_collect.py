@@ -28,7 +28,7 @@ def collect_fisher(
     """Diagonal of the Fisher information of every parameter, for ``fisher``.
 
     ``F = E_x E_{y ~ p(y|x)} (d log p(y|x) / d theta)^2``, with the model's own prediction as ``p``: no labels are used
-    (Matena and Raffel, NeurIPS 2022, arXiv 2111.09832, equation 3; the "empirical" Fisher, with given labels, is
+    (Matena and Raffel, NeurIPS 2022, arXiv 2111.09832, section 3; the "empirical" Fisher, with given labels, is
     another quantity).
 
     Args:

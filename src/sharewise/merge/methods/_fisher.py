@@ -30,7 +30,7 @@ def check_unseen(values: Mapping[str, Any]) -> str | None:
 class Fisher(Method):
     """``sum_t w_t F_t theta_t / sum_t w_t F_t``, entry by entry: each model counts where its predictions depend on it.
 
-    Matena and Raffel, "Merging models with Fisher-weighted averaging" (NeurIPS 2022, arXiv 2111.09832, equation 4). The
+    Matena and Raffel, "Merging models with Fisher-weighted averaging" (NeurIPS 2022, arXiv 2111.09832, section 3). The
     maximum of the product of Gaussian posteriors with precisions ``F_t``. Takes the diagonals that
     :func:`~sharewise.merge.collect_fisher` finds; entries below ``floor`` count as ``floor``, so that what no model
     depends on is averaged. ``normalize`` divides each model's Fisher by its norm over all tensors, as there. One pass

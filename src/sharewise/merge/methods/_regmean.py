@@ -31,8 +31,8 @@ def is_layer(name: str, shape: tuple[int, ...]) -> bool:
 class RegMean(Method):
     """The weight that solves ``min_W sum_t w_t E |W x_t - W_t x_t|^2``: ``W^T = (sum G_t)^{-1} sum G_t W_t^T``.
 
-    Jin et al., "Dataless knowledge fusion by merging weights of language models" (ICLR 2023, arXiv 2212.09849, equation
-    2 and algorithm 1). ``G_t`` are the Gram matrices :func:`~sharewise.merge.collect_gram` finds, with entries off the
+    Jin et al., "Dataless knowledge fusion by merging weights of language models" (ICLR 2023, arXiv 2212.09849,
+    section 4). ``G_t`` are the Gram matrices :func:`~sharewise.merge.collect_gram` finds, with entries off the
     diagonal multiplied by ``off_diagonal``. Filters of convolutions are merged as matrices on patches; biases too where
     the Gram matrices were collected with ``bias=True``. All else is averaged with ``weight``.
 
