@@ -109,6 +109,7 @@ def test_remarks_and_page_quote_the_ledger() -> None:
     assert f"(area {policy['conflict_auc']:.2f})" in text and f"rest on ({policy['cosine_auc']:.2f})" in text
     many = [mean[arm]["delta_m_many"] for arm in ("linear", "pcgrad", "aim-matrix")]
     assert f"are {min(many):.0f} to {max(many):.0f} points behind" in " ".join(text.split())
+    assert f"behind the other two, by {many[2] - many[0]:.1f} and {many[2] - many[1]:.1f} points" in text
     page = (root / "docs" / "systems" / "aim.md").read_text(encoding="utf-8")
     for arm in mean.keys() - {"stl"}:
         row = next(line for line in page.splitlines() if line.strip("|* ").startswith(f"`{arm}`") and "|" in line[1:])
