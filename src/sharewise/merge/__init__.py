@@ -3,6 +3,7 @@
 from ._adapters import merge_adapters
 from ._bill import table
 from ._engine import Engine, Job, Part
+from ._evaluate import Evaluator, evaluator
 from ._fisher_collect import collect_fisher
 from ._forecast import Forecast, forecast
 from ._gram_collect import collect_gram
@@ -10,6 +11,8 @@ from ._merge import merge, merge_states, open_plan
 from ._method import Block, Method, Parameter, Stack
 from ._plan import Plan, load_plan, make_plan
 from ._registry import available, method, register
+from ._search import Found, Range, Trial, search
+from ._soup import Soup, greedy_soup
 from ._sources import Source, StateSource, open_source
 from ._statistics import Statistics
 from .mixing import (
@@ -29,26 +32,33 @@ __all__ = [
     "Block",
     "Engine",
     "Ensemble",
+    "Evaluator",
     "Forecast",
+    "Found",
     "Job",
     "Masked",
     "Method",
     "Parameter",
     "Part",
     "Plan",
+    "Range",
+    "Soup",
     "Source",
     "Stack",
     "StateSource",
     "Statistics",
     "Surgery",
     "TaskModel",
+    "Trial",
     "TwinMerging",
     "WEMoE",
     "adamerging",
     "available",
     "collect_fisher",
     "collect_gram",
+    "evaluator",
     "forecast",
+    "greedy_soup",
     "load_plan",
     "make_plan",
     "merge",
@@ -59,5 +69,6 @@ __all__ = [
     "open_source",
     "register",
     "regmean_plus_plus",
+    "search",
     "table",
 ]

@@ -19,6 +19,7 @@ from ._adapters import AdaptedSource, open_adapter
 from ._bill import Recorder
 from ._carry import carry_over
 from ._engine import BLOCK, Engine, Job
+from ._evaluate import Evaluator, before_and_after
 from ._folder import BILL, new_folder
 from ._layout import Layout, lay_out
 from ._method import Method
@@ -133,6 +134,7 @@ def merge(
     root: Path | str = ".",
     allow_outside: bool = False,
     statistics: Mapping[str, Given] | None = None,
+    evaluate: Evaluator | None = None,
     shard_bytes: int = SHARD,
     threads: int | None = None,
     block: int = BLOCK,
@@ -146,6 +148,8 @@ def merge(
         out: a folder that does not exist yet.
         root: the folder relative paths in the plan start from; they may not leave it unless ``allow_outside``.
         statistics: of models by the name they have in the plan, for methods that take them; go before the plan's files.
+        evaluate: a state dict -> score a task (higher is better), on validation data; the bill then has ``scores``: of
+            every model before, of the merged one after, and the change from the best before.
         shard_bytes: the most a file of weights holds.
         threads: tensors worked on at once; by default the cores, at most four.
         block: entries read at once; changes speed and memory, never the result.
@@ -180,9 +184,20 @@ def merge(
                 "warnings": opened.warnings,
                 **recorder.bill(),
             }
+            if evaluate is not None:
+                result["scores"] = _scores(evaluate, opened, folder)
             write_text(folder / "merge.yaml", opened.plan.to_yaml())
             write_json(folder / BILL, result)
     return result
+
+
+def _scores(evaluate: Evaluator, opened: Opened, folder: Path) -> dict[str, Any]:
+    inputs = {i.model.name: opened.models[i.model] for i in opened.plan.inputs()}
+    merged = open_source(folder)
+    try:
+        return before_and_after(evaluate, inputs, merged)
+    finally:
+        merged.close()
 
 
 @contextmanager
