@@ -8,31 +8,12 @@ from typing import Any
 
 import pytest
 
-from helpers.browser import Seen, browser, needs_chromium, opened
+from helpers.browser import COLUMN, DRAWN, SMALL_TEXT, Seen, browser, needs_chromium, opened
 from helpers.results import HOSTILE, example_result
 from sharewise.study.report import write_picture, write_report
 from sharewise.study.results import ColumnSummary
 
 pytestmark = [pytest.mark.browser, needs_chromium]
-
-DRAWN = """() => [...document.querySelectorAll("[data-figure]")].map((box) => {
-  const marks = box.querySelectorAll(".scatterlayer path.point, .scatterlayer path.js-line, .heatmaplayer image");
-  const seen = [...marks].filter((m) => m.getBoundingClientRect().width + m.getBoundingClientRect().height > 1);
-  return [box.dataset.figure, box.querySelectorAll(".main-svg").length, seen.length];
-})"""
-COLUMN = """([table, column]) => [...document.querySelectorAll(`#${table} tbody tr:not([hidden])`)]
-  .map((row) => row.cells[column].dataset.sort ?? null)"""
-SMALL_TEXT = """() => {
-  const found = [];
-  for (const element of document.querySelectorAll("body *")) {
-    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
-    const box = element.getBoundingClientRect();
-    if (!own || !box.width || ["SCRIPT", "STYLE", "CAPTION", "NOSCRIPT"].includes(element.tagName)) continue;
-    const size = parseFloat(getComputedStyle(element).fontSize);
-    if (size < 15) found.push([element.tagName, element.className.baseVal ?? element.className, size]);
-  }
-  return found;
-}"""
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,29 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)")
 
 
+DRAWN = """() => [...document.querySelectorAll("[data-figure]")].map((box) => {
+  const marks = box.querySelectorAll(".scatterlayer path.point, .scatterlayer path.js-line, .heatmaplayer image");
+  const seen = [...marks].filter((m) => m.getBoundingClientRect().width + m.getBoundingClientRect().height > 1);
+  return [box.dataset.figure, box.querySelectorAll(".main-svg").length, seen.length];
+})"""
+"""Every figure: its name, how many surfaces it has, and how many marks can be seen on them."""
+COLUMN = """([table, column]) => [...document.querySelectorAll(`#${table} tbody tr:not([hidden])`)]
+  .map((row) => row.cells[column].dataset.sort ?? null)"""
+"""What a column of a table is sorted by, row by row."""
+SMALL_TEXT = """() => {
+  const found = [];
+  for (const element of document.querySelectorAll("body *")) {
+    const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    const box = element.getBoundingClientRect();
+    if (!own || !box.width || ["SCRIPT", "STYLE", "CAPTION", "NOSCRIPT"].includes(element.tagName)) continue;
+    const size = parseFloat(getComputedStyle(element).fontSize);
+    if (size < 15) found.push([element.tagName, element.className.baseVal ?? element.className, size]);
+  }
+  return found;
+}"""
+"""Text that is too small to read."""
+
+
 @dataclass
 class Seen:
     """A page and everything it said or asked for since it was opened."""

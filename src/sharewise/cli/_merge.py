@@ -80,7 +80,7 @@ def _report(bill: dict[str, Any], out: Path) -> None:
 
     for line in [f"! {w}" for w in bill["warnings"]] + table(bill):
         print(line)
-    print(f"{out}   ({bill['seconds']:.1f} s)")
+    print(f"{out}   ({bill['seconds']:.1f} s); the bill as a page: {out / 'merge.html'}")
 
 
 def bytes_of(text: str) -> int:

@@ -13,6 +13,8 @@ from ..errors import MergeError
 
 BILL = "merge.json"
 """The bill; also what tells a merge's folder from any other."""
+PAGE = "merge.html"
+"""The bill as a page."""
 _LOCK = ".lock"
 
 

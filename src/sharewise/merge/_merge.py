@@ -14,13 +14,17 @@ from typing import Any, Literal
 from torch import Tensor
 
 from ..errors import MergeError
-from ..files import write_json, write_text
+from ..files import write_text
 from ._adapters import AdaptedSource, open_adapter
 from ._bill import Recorder
 from ._carry import carry_over
 from ._engine import BLOCK, Engine, Job
+<<<<<<< HEAD
 from ._evaluate import Evaluator, before_and_after
 from ._folder import BILL, new_folder
+=======
+from ._folder import new_folder
+>>>>>>> 5d2472c (Show the bill of a merge as a page beside its JSON)
 from ._layout import Layout, lay_out
 from ._method import Method
 from ._paths import locate
@@ -160,6 +164,8 @@ def merge(
     anything is computed, unless others fill it meanwhile), :class:`OSError` where the disk fails. Memory does not
     depend on the size of the models, but for methods that need whole tensors.
     """
+    from .report import write_bill
+
     began = time.perf_counter()
     opened = open_plan(plan, root=root, allow_outside=allow_outside, statistics=statistics)
     out = Path(out)
@@ -187,7 +193,7 @@ def merge(
             if evaluate is not None:
                 result["scores"] = _scores(evaluate, opened, folder)
             write_text(folder / "merge.yaml", opened.plan.to_yaml())
-            write_json(folder / BILL, result)
+            write_bill(result, folder)
     return result
 
 
