@@ -15,12 +15,13 @@ ROOT = Path(sharewise.__file__).parent
 LEVEL = {
     "errors": 0, "files": 0, "page": 0,
     "tasks": 1,
-    "data": 2, "sharing": 2, "balance": 2, "schedule": 2, "optim": 2, "align": 2,
-    "train": 3,
-    "adapt": 4, "merge": 4, "audit": 4,
-    "study": 5,
-    "systems": 6,
-    "cli": 7,
+    "data": 2, "sharing": 2, "balance": 2, "align": 2,
+    "schedule": 3, "optim": 3,
+    "train": 4,
+    "adapt": 5, "merge": 5, "audit": 5,
+    "study": 6,
+    "systems": 7,
+    "cli": 8,
 }  # fmt: skip
 HEAVY = (
     "polars",
