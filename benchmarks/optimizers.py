@@ -90,7 +90,8 @@ def main() -> None:
     torch.set_num_threads(1)
     results = []
     print(f"one thread, 3 tasks; times of a whole step over that of Adam, median (minimum); goal for madam <= {GOAL}")
-    print(f"{'balancer':>9} {'mode':>5} {'width':>6} {'batch':>6} {'adam, ms':>9}  " + "  ".join(f"{v:>18}" for v in VARIANTS))
+    head = f"{'balancer':>9} {'mode':>5} {'width':>6} {'batch':>6} {'adam, ms':>9}  "
+    print(head + "  ".join(f"{v:>18}" for v in VARIANTS))
     for width in map(int, options.widths.split(",")):
         for rows in map(int, options.batches.split(",")):
             x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(0))

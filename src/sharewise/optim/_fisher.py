@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-PIECE = 1 << 15
-"""Columns worked on at a time on the CPU, so that the blocks of a piece stay in the cache over all operations."""
+PIECE = 1 << 17
+"""Columns worked on at a time on the CPU: so many that calls cost nothing, so few that copies stay small."""
 
 
 def pair_place(i: int, j: int, count: int) -> int:
@@ -65,33 +66,30 @@ class Update:
         Args:
             pieces: of each parameter (or part of one) the blocks ``[C(C+1)/2, c]``, rows ``[k, c]``, gradient ``[c]``.
         """
-        pairs = [(a, b) for a in range(len(self.places)) for b in range(a, len(self.places))]
-        for place, (a, b) in self._groups(pairs).items():
-            blocks = [values[k] for values, _, _ in pieces for k in place]
-            left = [rows[i] for _, rows, _ in pieces for i in a]
-            right = [rows[j] for _, rows, _ in pieces for j in b]
-            keep = self._keep(place[0])
-            torch._foreach_mul_(blocks, keep)
-            torch._foreach_addcmul_(blocks, left, right, value=1 - keep)
+        whole = self.places == tuple(range(self.tasks)) and (self.decay < 1 or len(set(self.seen)) == 1)
+        if whole:
+            torch._foreach_mul_([values for values, _, _ in pieces], self._keep(0))
+        for a, i in enumerate(self.places):
+            for b in [a] if whole else range(a, len(self.places)):
+                start = pair_place(i, self.places[b], self.tasks)
+                end = start + self.tasks - a if whole else start + 1  # whole: the blocks (i, i), (i, i + 1), ...
+                blocks = [values[start:end] for values, _, _ in pieces]
+                left = [rows[b:] if whole else rows[b] for _, rows, _ in pieces]
+                keep = self._keep(start)
+                if not whole:
+                    torch._foreach_mul_(blocks, keep)
+                torch._foreach_addcmul_(blocks, left, [rows[a] for _, rows, _ in pieces], value=1 - keep)
         if self.weights is not None:
-            self._whiten(pieces, self._coefficients(self.weights))
-
-    def _groups(self, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, ...], tuple[list[int], list[int]]]:
-        """Blocks that are decayed alike, as one call each: all of them, unless plain means have different ages."""
-        found: dict[float, tuple[list[int], list[int], list[int]]] = {}
-        for a, b in pairs:
-            place = pair_place(self.places[a], self.places[b], self.tasks)
-            ks, left, right = found.setdefault(self._keep(place), ([], [], []))
-            ks.append(place)
-            left.append(a)
-            right.append(b)
-        return {tuple(ks): (left, right) for ks, left, right in found.values()}
+            self._whiten(pieces, self._coefficients.to(pieces[0][0]))
 
     def _keep(self, place: int) -> float:
         return self.decay if self.decay < 1 else 1 - 1 / self.seen[place]
 
-    def _coefficients(self, weights: Tensor) -> Tensor:
+    @cached_property
+    def _coefficients(self) -> Tensor:
         """What each block counts for in ``C = sum_ij w_i w_j F_ij``, bias correction included ``[C(C+1)/2]``."""
+        weights = self.weights
+        assert weights is not None
         row, column = torch.triu_indices(self.tasks, self.tasks, device=weights.device)
         products = weights[row] * weights[column] * torch.where(row == column, 1.0, 2.0).to(weights)
         bias = [1 - self.decay**n if self.decay < 1 else 1.0 for n in self.seen]
@@ -99,7 +97,7 @@ class Update:
         return products * inverse.to(weights.device)
 
     def _whiten(self, pieces: Sequence[tuple[Tensor, Tensor, Tensor]], coefficients: Tensor) -> None:
-        metric = [coefficients.to(values) @ values for values, _, _ in pieces]
+        metric = [coefficients @ values for values, _, _ in pieces]
         torch._foreach_clamp_min_(metric, 0)
         torch._foreach_sqrt_(metric)
         if self.blend < 1:

@@ -144,7 +144,9 @@ class MAdam(TaskOptimizer):
             if p not in known or p.grad is None:
                 continue
             update = self._update(p, known[p], places, weights, [self._place[name] for name in balance.names])
-            if last is not None and (not _alike(update, last) or _full(bunch)):
+            if last is not None and _alike(update, last):
+                update = last  # what it has computed is used again
+            elif last is not None:
                 last.run(bunch)
                 bunch = []
             last = update
