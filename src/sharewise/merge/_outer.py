@@ -1,0 +1,84 @@
+"""The outer search of a merge: settings proposed by a Gaussian process, judged on validation data, all of it logged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import MergeError
+
+Setting = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting and how it did (higher is better)."""
+
+    setting: dict[str, float]
+    score: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found: the best trial (the first of equals), and every trial in order."""
+
+    best: Trial
+    trials: tuple[Trial, ...]
+
+
+def bayesian_search(
+    score: Callable[[Setting], float],
+    space: Mapping[str, tuple[float, float]],
+    *,
+    starts: Sequence[Setting] = (),
+    trials: int = 60,
+    seed: int = 0,
+) -> Found:
+    """Maximize ``score`` over a box with Optuna's Gaussian process (Matérn 5/2, log expected improvement).
+
+    Args:
+        score: of a setting, for instance mean accuracy over tasks on validation data; deterministic.
+        space: lowest and highest value by name; give scales (``lambda``) as logarithms.
+        starts: settings tried first: the result is at least as good on ``score`` as each of them.
+        trials: in all, ``starts`` included.
+        seed: of the proposals; the same seed proposes the same settings.
+
+    Raises :class:`~sharewise.errors.MergeError` for an empty space, starts outside of it, fewer trials than starts, and a
+    score that is not finite (named with its setting). Cost: about 0.1 s a trial besides ``score``.
+    """
+    _check(space, starts, trials)
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    draws = max(len(starts) + len(space) + 1, min(10, trials))
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=draws))
+    for start in starts:
+        study.enqueue_trial(dict(start))
+    log: list[Trial] = []
+
+    def judge(trial: optuna.Trial) -> float:
+        setting = {name: trial.suggest_float(name, low, high) for name, (low, high) in space.items()}
+        value = float(score(setting))
+        if not math.isfinite(value):
+            raise MergeError(f"the score of {setting} is {value}: it must be a finite number, so that trials compare")
+        log.append(Trial(setting, value))
+        return value
+
+    study.optimize(judge, n_trials=trials)
+    return Found(max(log, key=lambda t: t.score), tuple(log))
+
+
+def _check(space: Mapping[str, tuple[float, float]], starts: Sequence[Setting], trials: int) -> None:
+    if not space:
+        raise MergeError("there is nothing to search: give at least one name with its lowest and highest value")
+    for name, (low, high) in space.items():
+        if not low < high:
+            raise MergeError(f'the range of "{name}" is {low:g} to {high:g}: the first must be the lower')
+    for start in starts:
+        wrong = [n for n, (low, high) in space.items() if not low <= start.get(n, math.nan) <= high]
+        if wrong or set(start) - set(space):
+            name = wrong[0] if wrong else sorted(set(start) - set(space))[0]
+            raise MergeError(f'the start {dict(start)} does not lie in the space: see "{name}"')
+    if trials < max(1, len(starts)):
+        raise MergeError(f"{trials} trials are fewer than the {len(starts)} starts: give at least as many")

@@ -1,0 +1,94 @@
+"""What merges are compared on: fine-tunes of one network, one a task, their frozen heads, and examples to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Part = Literal["train", "validation", "test"]
+State = dict[str, Tensor]
+"""A network's parameters by name."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs ``[n, ...]`` of one task and their classes ``[n]``."""
+
+    inputs: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, count: int) -> Examples:
+        """The first ``count``, or all there are; parts are shuffled once, so these are a random sample."""
+        return Examples(self.inputs[:count], self.labels[:count])
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: its frozen head ``[classes, features]``, and its examples by part."""
+
+    head: Tensor
+    parts: Mapping[Part, Examples]
+
+
+@dataclass(frozen=True)
+class Bed:
+    """A pre-trained encoder and one fine-tune of it a task.
+
+    Attributes:
+        encoder: inputs ``[n, ...]`` -> features ``[n, d]``; its own parameters play no part.
+        base: the pre-trained parameters.
+        experts: the fine-tuned ones, by task.
+        tasks: head and examples, by task, in the same order.
+        layers: the linear layers whose inputs methods with data look at: parameter name of the weight -> module name.
+    """
+
+    encoder: nn.Module
+    base: State
+    experts: dict[str, State]
+    tasks: dict[str, Task]
+
+    def logits(self, task: str, state: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """``[n, classes]`` of the encoder with the parameters ``state`` and the task's head."""
+        features: Tensor = torch.func.functional_call(self.encoder, dict(state), (inputs,))
+        return features @ self.tasks[task].head.T
+
+    def batches(self, task: str, part: Part, count: int | None = None, size: int = 256) -> Iterator[Examples]:
+        """The first ``count`` examples of a part, ``size`` at a time."""
+        examples = self.tasks[task].parts[part]
+        examples = examples if count is None else examples.first(count)
+        for start in range(0, len(examples), size):
+            yield Examples(examples.inputs[start : start + size], examples.labels[start : start + size])
+
+    def accuracy(self, task: str, predict: Callable[[Tensor], Tensor], part: Part, count: int | None = None) -> float:
+        """Share of the examples (the first ``count``) whose largest logit is their class."""
+        right = total = 0
+        with torch.no_grad():
+            for batch in self.batches(task, part, count):
+                right += int((predict(batch.inputs).argmax(1) == batch.labels).sum())
+                total += len(batch)
+        return right / total
+
+    def accuracies(
+        self, states: Mapping[str, Mapping[str, Tensor]], part: Part, count: int | None = None
+    ) -> dict[str, float]:
+        """Accuracy by task; ``states`` has the parameters to use for each task."""
+        return {
+            task: self.accuracy(task, lambda x, t=task: self.logits(t, states[t], x), part, count)  # type: ignore[misc]
+            for task in self.tasks
+        }
+
+    def for_all(self, state: Mapping[str, Tensor]) -> dict[str, Mapping[str, Tensor]]:
+        """The same parameters for every task."""
+        return dict.fromkeys(self.tasks, state)
+
+
+def frozen_head(classes: int, width: int, generator: torch.Generator, scale: float = 3.0) -> Tensor:
+    """Random orthonormal rows ``[classes, width]`` times ``scale``: a head that no feature of the base was made for."""
+    return scale * torch.linalg.qr(torch.randn(width, classes, generator=generator))[0].T
