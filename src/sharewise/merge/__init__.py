@@ -1,6 +1,7 @@
 """One model out of several, without training: plans, a streaming engine, one method a file, and a bill."""
 
 from ._adapters import merge_adapters
+from ._bayesian import BayesianMerge, module_groups
 from ._bill import table
 from ._engine import Engine, Job, Part
 from ._evaluate import Evaluator, evaluator
@@ -9,6 +10,7 @@ from ._forecast import Forecast, forecast
 from ._gram_collect import collect_gram
 from ._merge import merge, merge_states, open_plan
 from ._method import Block, Method, Parameter, Stack
+from ._outer import Found, Trial, bayesian_search
 from ._plan import Plan, load_plan, make_plan
 from ._registry import available, method, register
 from ._search import Found, Range, Trial, search
@@ -29,6 +31,7 @@ from .mixing import (
 
 __all__ = [
     "AdaMerged",
+    "BayesianMerge",
     "Block",
     "Engine",
     "Ensemble",
@@ -54,6 +57,7 @@ __all__ = [
     "WEMoE",
     "adamerging",
     "available",
+    "bayesian_search",
     "collect_fisher",
     "collect_gram",
     "evaluator",
@@ -65,6 +69,7 @@ __all__ = [
     "merge_adapters",
     "merge_states",
     "method",
+    "module_groups",
     "open_plan",
     "open_source",
     "register",

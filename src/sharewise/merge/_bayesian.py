@@ -19,9 +19,9 @@ Precision = float | Mapping[str, float]
 class BayesianMerge:
     """Linear layers as posterior means, with another merge of the same models as their prior mean.
 
-    Li et al., "Bayesian model merging" (arXiv 2605.12843). Every layer solves a ridge regression on the experts' outputs
-    that is pulled to the anchor: strongly where ``precision`` is high, not at all at 0 (RegMean). What is no weight of a
-    linear layer comes from the anchor.
+    Li et al., "Bayesian model merging" (arXiv 2605.12843). Every layer solves a ridge regression on the experts'
+    outputs that is pulled to the anchor: strongly where ``precision`` is high, not at all at 0 (RegMean). What is no
+    weight of a linear layer comes from the anchor.
 
     Args:
         experts: state dicts by name.
@@ -108,8 +108,8 @@ class BayesianMerge:
         """The posterior mean.
 
         Args:
-            precision: ``lambda`` over ``tr(sum_t a_t G_t) / in``, of all layers or by name of the weight; from 0 (RegMean)
-                to infinity (the anchor).
+            precision: ``lambda`` over ``tr(sum_t a_t G_t) / in``, of all layers or by name of the weight; from 0
+                (RegMean) to infinity (the anchor).
             scale: what the merged task vector is multiplied by; other than 1 it needs ``base``.
 
         Returns new tensors in the anchor's dtypes.
@@ -119,10 +119,10 @@ class BayesianMerge:
     def sample(
         self, precision: Precision = 1.0, *, rows: float, generator: torch.Generator, scale: float = 1.0
     ) -> dict[str, Tensor]:
-        """One model drawn from the posterior; averages of several's predictions are better calibrated than the mean's.
+        """One model drawn from the posterior; predictions averaged over several allow for what is not known.
 
-        ``rows``: how many inputs each Gram matrix is a mean over. The noise is estimated from how far the mean's outputs
-        are from the experts'.
+        ``rows``: how many inputs each Gram matrix is a mean over. The noise is estimated from how far the mean's
+        outputs are from the experts'.
         """
         drawn = {t: p.sample(self._of(precision, t), rows, generator) for t, p in self._posteriors.items()}
         return self._state(drawn, scale)
@@ -174,8 +174,8 @@ def _gram(grams: Mapping[str, State], model: str, tensor: str, anchor: State) ->
     sizes = (columns, columns + 1) if _bias_of(tensor) in anchor else (columns,)
     if found.ndim != 2 or found.shape[0] != found.shape[1] or found.shape[0] not in sizes:
         raise MergeError(
-            f'the Gram matrix of "{tensor}" of model "{model}" is {list(found.shape)}, expected [{columns}, {columns}], or '
-            "one more where biases are solved for too"
+            f'the Gram matrix of "{tensor}" of model "{model}" is {list(found.shape)}, expected [{columns}, {columns}], '
+            "or one more where biases are solved for too"
         )
     return found
 

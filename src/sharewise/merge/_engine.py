@@ -102,9 +102,10 @@ class Reading:
         for start in range(0, self.entries, self.size):
             yield self._load(start)
 
-    def statistic(self, leaf: str | None = None) -> list[Tensor] | None:
+    def statistic(self, leaf: str | None = None, without: int | None = None) -> list[Tensor] | None:
         """See :class:`~sharewise.merge.Stack`."""
-        found = [(p.statistics, beside(p.tensor, leaf)) for p in self.job.parts]
+        parts = [p for i, p in enumerate(self.job.parts) if i != without]
+        found = [(p.statistics, beside(p.tensor, leaf)) for p in parts]
         if any(source is None or name not in source.tensors for source, name in found):
             return None
         return [source.whole(name) for source, name in found if source is not None]

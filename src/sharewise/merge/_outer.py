@@ -44,15 +44,17 @@ def bayesian_search(
         trials: in all, ``starts`` included.
         seed: of the proposals; the same seed proposes the same settings.
 
-    Raises :class:`~sharewise.errors.MergeError` for an empty space, starts outside of it, fewer trials than starts, and a
-    score that is not finite (named with its setting). Cost: about 0.1 s a trial besides ``score``.
+    Raises :class:`~sharewise.errors.MergeError` for an empty space, starts outside of it, fewer trials than starts, and
+    a score that is not finite (named with its setting). Cost: about 0.1 s a trial besides ``score``.
     """
     _check(space, starts, trials)
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     draws = max(len(starts) + len(space) + 1, min(10, trials))
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=draws))
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=draws)
+    )
     for start in starts:
         study.enqueue_trial(dict(start))
     log: list[Trial] = []

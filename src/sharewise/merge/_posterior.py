@@ -62,7 +62,9 @@ class Posterior:
     weight: float
 
     @classmethod
-    def of(cls, matrices: Sequence[Tensor], grams: Sequence[Tensor], anchor: Tensor, weights: Sequence[float]) -> Posterior:
+    def of(
+        cls, matrices: Sequence[Tensor], grams: Sequence[Tensor], anchor: Tensor, weights: Sequence[float]
+    ) -> Posterior:
         """From the experts' matrices ``[out, in]``, Gram matrices ``[in, in]`` and weights ``a_t >= 0``; O(in^3)."""
         anchor = anchor.double()
         total = torch.zeros(anchor.shape[1], anchor.shape[1], dtype=torch.float64)

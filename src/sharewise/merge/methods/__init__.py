@@ -1,5 +1,6 @@
 """The methods, one a file."""
 
+from ._bmm import BMM
 from ._breadcrumbs import Breadcrumbs, BreadcrumbsTies
 from ._dare import DareLinear, DareTies
 from ._della import Della, DellaLinear
@@ -25,6 +26,7 @@ from ._tsv import TSV
 from ._wudi import WUDI
 
 __all__ = [
+    "BMM",
     "EMR",
     "PCB",
     "SCE",
