@@ -174,8 +174,8 @@ def _gram(grams: Mapping[str, State], model: str, tensor: str, anchor: State) ->
     sizes = (columns, columns + 1) if _bias_of(tensor) in anchor else (columns,)
     if found.ndim != 2 or found.shape[0] != found.shape[1] or found.shape[0] not in sizes:
         raise MergeError(
-            f'the Gram matrix of "{tensor}" of model "{model}" is {list(found.shape)}, expected [{columns}, {columns}], '
-            "or one more where biases are solved for too"
+            f'the Gram matrix of "{tensor}" of model "{model}" is {list(found.shape)}, expected '
+            f"[{columns}, {columns}], or one more where biases are solved for too"
         )
     return found
 
