@@ -39,6 +39,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "iso_cts": {},
     "knots": {"density": 0.6},
     "wudi": {"steps": 20},
+    "bmm": {"anchor": "m0"},
     "fisher": {},
     "regmean": {},
 }
