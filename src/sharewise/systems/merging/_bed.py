@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,27 @@ from torch import Tensor, nn
 Part = Literal["train", "validation", "test"]
 State = dict[str, Tensor]
 """A network's parameters by name."""
+
+
+HEAD = "head.weight"
+
+
+class Headed(nn.Module):
+    """An encoder and a linear head without bias: inputs ``[n, ...]`` -> logits ``[n, classes]``."""
+
+    def __init__(self, encoder: nn.Module, width: int, classes: int) -> None:
+        super().__init__()
+        self.encoder, self.width = encoder, width
+        self.head = nn.Linear(width, classes, bias=False)
+
+    def layers(self) -> list[str]:
+        """The names of the encoder's linear layers."""
+        return [n for n, m in self.named_modules() if isinstance(m, nn.Linear) and n.startswith("encoder.")]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits."""
+        logits: Tensor = self.head(self.encoder(inputs))
+        return logits
 
 
 @dataclass(frozen=True)
@@ -42,22 +64,33 @@ class Bed:
     """A pre-trained encoder and one fine-tune of it a task.
 
     Attributes:
-        encoder: inputs ``[n, ...]`` -> features ``[n, d]``; its own parameters play no part.
-        base: the pre-trained parameters.
-        experts: the fine-tuned ones, by task.
+        model: encoder and a head; its own parameters play no part.
+        base: the pre-trained encoder's parameters, by their names in ``model``.
+        experts: the fine-tuned encoders', by task.
         tasks: head and examples, by task, in the same order.
-        layers: the linear layers whose inputs methods with data look at: parameter name of the weight -> module name.
     """
 
-    encoder: nn.Module
+    model: Headed
     base: State
     experts: dict[str, State]
     tasks: dict[str, Task]
 
+    @property
+    def states(self) -> dict[str, State]:
+        """The experts with their heads: whole state dicts of ``model``, by task."""
+        return {task: {**state, HEAD: self.tasks[task].head} for task, state in self.experts.items()}
+
+    def expert(self, task: str) -> Headed:
+        """The expert of a task as a module of its own."""
+        made = Headed(copy.deepcopy(self.model.encoder), self.model.width, len(self.tasks[task].head))
+        made.load_state_dict(self.states[task])
+        return made.eval().requires_grad_(False)
+
     def logits(self, task: str, state: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """``[n, classes]`` of the encoder with the parameters ``state`` and the task's head."""
-        features: Tensor = torch.func.functional_call(self.encoder, dict(state), (inputs,))
-        return features @ self.tasks[task].head.T
+        values = {**state, HEAD: self.tasks[task].head}
+        found: Tensor = torch.func.functional_call(self.model, values, (inputs,))
+        return found
 
     def batches(self, task: str, part: Part, count: int | None = None, size: int = 256) -> Iterator[Examples]:
         """The first ``count`` examples of a part, ``size`` at a time."""
@@ -74,6 +107,10 @@ class Bed:
                 right += int((predict(batch.inputs).argmax(1) == batch.labels).sum())
                 total += len(batch)
         return right / total
+
+    def inputs(self, part: Part, count: int | None = None, size: int = 256) -> dict[str, list[Tensor]]:
+        """Unlabelled batches of every task."""
+        return {task: [b.inputs for b in self.batches(task, part, count, size)] for task in self.tasks}
 
     def accuracies(
         self, states: Mapping[str, Mapping[str, Tensor]], part: Part, count: int | None = None

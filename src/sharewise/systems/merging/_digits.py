@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ._bed import Bed, Examples, Part, Task, frozen_head
+from ._bed import Bed, Examples, Headed, Part, Task, frozen_head
 from ._networks import Perceptron
 from ._training import Recipe, train
 
@@ -55,6 +55,10 @@ class Sizes:
     images: int = 1797
 
 
+SMOKE_SIZES = Sizes((16, 16, 16), Recipe(2), Recipe(2), extra=20, images=300)
+"""Seconds for all arms; proves only that they run."""
+
+
 def classes_of(task: str, digits: Tensor, renaming: Tensor) -> Tensor:
     """What a task asks of each digit."""
     lists = {"loops": torch.tensor(_LOOPS), "renamed": renaming}
@@ -92,26 +96,26 @@ def digits_bed(seed: int, sizes: Sizes) -> Bed:
     """The benchmark under one seed: split, heads, renaming, pre-training and the eight fine-tunes; kept in memory."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _make(Perceptron(64, sizes.widths), torch.Generator().manual_seed(seed), sizes)
+        model = Headed(Perceptron(64, sizes.widths), sizes.widths[-1], 10)
+        return _make(model, torch.Generator().manual_seed(seed), sizes)
 
 
-def _make(encoder: nn.Module, generator: torch.Generator, sizes: Sizes) -> Bed:
+def _make(model: Headed, generator: torch.Generator, sizes: Sizes) -> Bed:
     images, digits = (x[: sizes.images] for x in _images())
     rows = split(len(images), generator)
     renaming = torch.randperm(10, generator=generator)
     before = _before(images[rows["train"]], digits[rows["train"]], sizes.extra, generator)
-    width = int(encoder.width)  # type: ignore[arg-type]
-    head = frozen_head(10, width, generator, 1.0).requires_grad_()
-    base = train(encoder, head, before, sizes.before, generator)
+    head = frozen_head(10, model.width, generator, 1.0).requires_grad_()
+    base = train(model.encoder, head, before, sizes.before, generator)
     tasks, experts = {}, {}
     for task, view in TASKS.items():
         labels = classes_of(task, digits, renaming)
         seen = VIEWS[view](images)
         parts = {part: Examples(seen[r], labels[r]) for part, r in rows.items()}
-        tasks[task] = Task(frozen_head(int(labels.max()) + 1, width, generator), parts)
-        encoder.load_state_dict(base)
-        experts[task] = train(encoder, tasks[task].head, parts["train"], sizes.tuning, generator)
-    return Bed(encoder.requires_grad_(False), base, experts, tasks)
+        tasks[task] = Task(frozen_head(int(labels.max()) + 1, model.width, generator), parts)
+        model.load_state_dict(base, strict=False)  # all but the head, which each task has of its own
+        experts[task] = train(model.encoder, tasks[task].head, parts["train"], sizes.tuning, generator)
+    return Bed(model.eval().requires_grad_(False), base, experts, tasks)
 
 
 def _before(images: Tensor, digits: Tensor, extra: int, generator: torch.Generator) -> Examples:

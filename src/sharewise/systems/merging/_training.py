@@ -23,7 +23,7 @@ class Recipe:
 def train(encoder: nn.Module, head: Tensor, examples: Examples, recipe: Recipe, generator: torch.Generator) -> State:
     """Adam on the cross-entropy of ``encoder(inputs) @ head.T``; a head that requires gradients is trained too.
 
-    The encoder is changed; its parameters are returned as copies.
+    The encoder is changed; copies of its parameters are returned, by their names below ``encoder``.
     """
     parameters = [*(p for p in encoder.parameters() if p.requires_grad), *([head] if head.requires_grad else [])]
     optimizer = torch.optim.Adam(parameters, recipe.lr, foreach=True)
@@ -35,4 +35,4 @@ def train(encoder: nn.Module, head: Tensor, examples: Examples, recipe: Recipe, 
             cross_entropy(encoder(examples.inputs[rows]) @ head.T, examples.labels[rows]).backward()
             optimizer.step()
     encoder.eval()
-    return {name: value.detach().clone() for name, value in encoder.named_parameters()}
+    return {f"encoder.{name}": value.detach().clone() for name, value in encoder.named_parameters()}

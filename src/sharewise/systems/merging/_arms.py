@@ -1,0 +1,208 @@
+"""The arms of the system ``model-merging``: every method on the same fine-tunes, tuned with the same budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+
+from ...merge import (
+    Ensemble,
+    Surgery,
+    TwinMerging,
+    WEMoE,
+    adamerging,
+    bayesian_search,
+    collect_fisher,
+    collect_gram,
+    merge_states,
+    regmean_plus_plus,
+)
+from ._ablations import plain_sum, spectral, truncated_sum, unrescaled_emr
+from ._bed import Bed, State
+from ._digits import SMOKE_SIZES, Sizes, digits_bed
+from ._tuned import Chosen, States, Way, candidates, choose, judged, mean, report, scaled, sizes
+from ._ways import WAYS
+
+Metrics = dict[str, float]
+HEADS = ("head",)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Of one scale: the bed, settings a method may try, samples a task for methods with data, and steps of those that
+    learn."""
+
+    bed: Sizes = field(default_factory=Sizes)
+    budget: int = 48
+    samples: int = 256
+    steps: int = 300
+
+
+DEFAULT = Scale()
+SMOKE = Scale(SMOKE_SIZES, budget=6, samples=16, steps=2)
+PAPER = Scale(steps=1000)
+
+
+@lru_cache(maxsize=4)
+def _statistics(scale: Scale, seed: int, kind: str) -> Mapping[str, Any] | None:
+    """What methods with data look at: unlabelled training inputs of every task; of each once."""
+    if not kind:
+        return None
+    bed = digits_bed(seed, scale.bed)
+    batches = bed.inputs("train", scale.samples)
+    if kind == "fisher":
+        return {t: _below_encoder(collect_fisher(bed.expert(t), batches[t])) for t in bed.tasks}
+    return {t: collect_gram(bed.expert(t), batches[t], bias=True) for t in bed.tasks}
+
+
+def _below_encoder(statistics: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in statistics.items() if name.startswith("encoder.")}
+
+
+def _judge(bed: Bed, chosen: Chosen) -> Metrics:
+    return report(bed, bed.accuracies(chosen.states, "test"), chosen)
+
+
+def _way(way: Way, scale: Scale, seed: int) -> Metrics:
+    bed = digits_bed(seed, scale.bed)
+    return _judge(bed, choose(bed, candidates(bed, way, _statistics(scale, seed, way.statistics), scale.budget)))
+
+
+def _base(scale: Scale, seed: int) -> Metrics:
+    bed = digits_bed(seed, scale.bed)
+    return report(bed, bed.accuracies(bed.for_all(bed.base), "test"))
+
+
+def _experts(scale: Scale, seed: int) -> Metrics:
+    bed = digits_bed(seed, scale.bed)
+    return report(bed, bed.accuracies(bed.experts, "test"))
+
+
+def _sized(bed: Bed, state: State, scale: Scale) -> Chosen:
+    """The size that is best on validation data."""
+    tried = (({"size": size}, bed.for_all(scaled(bed.base, state, size))) for size in sizes(1, scale.budget))
+    return choose(bed, tried)
+
+
+def _spectral(merge: Callable[[torch.Tensor], torch.Tensor], scale: Scale, seed: int) -> Metrics:
+    bed = digits_bed(seed, scale.bed)
+    return _judge(bed, _sized(bed, spectral(bed, merge), scale))
+
+
+def _emr_unrescaled(scale: Scale, seed: int) -> Metrics:
+    bed = digits_bed(seed, scale.bed)
+    return report(bed, bed.accuracies(unrescaled_emr(bed), "test"))
+
+
+def _regmean_plus_plus(scale: Scale, seed: int) -> Metrics:
+    bed = digits_bed(seed, scale.bed)
+    batches = bed.inputs("train", scale.samples)
+
+    def tried() -> Iterator[tuple[dict[str, float], States]]:
+        for options in WAYS["regmean"].options:
+            share = options["off_diagonal"]
+            state = regmean_plus_plus(bed.model, bed.states, batches, off_diagonal=share, bias=True, exclude=HEADS)
+            yield {"off_diagonal": share}, bed.for_all(state)
+
+    return _judge(bed, choose(bed, tried()))
+
+
+def _adamerging(density: float | None, scale: Scale, seed: int) -> Metrics:
+    """Entropy on the validation inputs; their labels choose the learning rate."""
+    bed = digits_bed(seed, scale.bed)
+    batches = bed.inputs("validation", size=32)
+    base = {**bed.base, "head.weight": next(iter(bed.tasks.values())).head}
+
+    def tried() -> Iterator[tuple[dict[str, float], States]]:
+        for rate in (1e-3, 1e-2):
+            found = adamerging(
+                bed.model, bed.states, base, batches, density=density, steps=scale.steps, learning_rate=rate,
+                exclude=HEADS,
+            )  # fmt: skip
+            yield {"learning_rate": rate}, bed.for_all(found.state)
+
+    return _judge(bed, choose(bed, tried()))
+
+
+def _arithmetic(bed: Bed, scale: Scale) -> Chosen:
+    return choose(bed, candidates(bed, WAYS["task_arithmetic"], budget=scale.budget))
+
+
+def _twin(scale: Scale, seed: int) -> Metrics:
+    bed = digits_bed(seed, scale.bed)
+    size = _arithmetic(bed, scale).setting["size"]
+    merged = TwinMerging(
+        bed.model, bed.states, bed.base, at="encoder", width=bed.model.width, scale=size, rank=0.2, exclude=HEADS
+    )
+    merged.fit(bed.inputs("train", scale.samples, 32), steps=scale.steps)
+    return judged(bed, lambda task, x: merged(x, task=task))
+
+
+def _wemoe(scale: Scale, seed: int) -> Metrics:
+    bed = digits_bed(seed, scale.bed)
+    size = _arithmetic(bed, scale).setting["size"]
+    blocks = {name: len(bed.base[f"{name}.weight"][0]) for name in bed.model.layers()}
+    merged = WEMoE(bed.model, bed.states, bed.base, blocks=blocks, scale=size, exclude=HEADS)
+    merged.fit(bed.inputs("validation", size=16), steps=scale.steps, learning_rate=1e-3)
+    return judged(bed, lambda task, x: merged(x, task=task))
+
+
+def _surgery(scale: Scale, seed: int) -> Metrics:
+    bed = digits_bed(seed, scale.bed)
+    state = next(iter(_arithmetic(bed, scale).states.values()))
+    merged = Surgery(bed.model, bed.states, state, at="encoder", width=bed.model.width, exclude=HEADS)
+    merged.fit(bed.inputs("train", scale.samples, 32), steps=scale.steps)
+    return judged(bed, lambda task, x: merged(x, task=task))
+
+
+def _ensemble(scale: Scale, seed: int) -> Metrics:
+    bed = digits_bed(seed, scale.bed)
+    merged = Ensemble(bed.model, bed.states, exclude=HEADS)
+    return judged(bed, lambda task, x: merged(x, task=task))
+
+
+def _searched(scale: Scale, seed: int) -> Metrics:
+    """DARE and TIES with a weight for each third of the depth and a density, found by a Gaussian process."""
+    bed = digits_bed(seed, scale.bed)
+
+    def state(setting: Mapping[str, float]) -> State:
+        along = [10 ** setting[name] for name in ("first", "middle", "last")]
+        return merge_states(
+            "dare_ties", bed.experts, bed.base, weight=1.0, density=setting["density"], threads=1, **{"lambda": along}
+        )
+
+    space = dict.fromkeys(("first", "middle", "last"), (-1.0, 0.9)) | {"density": (0.1, 1.0)}
+    found = bayesian_search(
+        lambda setting: mean(bed.accuracies(bed.for_all(state(setting)), "validation")),
+        space,
+        trials=scale.budget,
+        seed=seed,
+    )
+    return _judge(bed, Chosen(found.best.setting, found.best.score, bed.for_all(state(found.best.setting))))
+
+
+ARMS: dict[str, Callable[[Scale, int], Metrics]] = {
+    "base": _base,
+    "experts": _experts,
+    **{name: partial(_way, way) for name, way in WAYS.items()},
+    "regmean_plus_plus": _regmean_plus_plus,
+    "adamerging": partial(_adamerging, None),
+    "adamerging_plus_plus": partial(_adamerging, 0.2),
+    "twin": _twin,
+    "wemoe": _wemoe,
+    "surgery": _surgery,
+    "ensemble": _ensemble,
+    "searched_dare_ties": _searched,
+    "tsv_not_orthogonal": partial(_spectral, truncated_sum),
+    "iso_c_not_flat": partial(_spectral, plain_sum),
+    "emr_not_rescaled": _emr_unrescaled,
+}
+
+
+def arms(scale: Scale) -> dict[str, Callable[[int], Metrics]]:
+    """Every arm: seed in, metrics out."""
+    return {name: partial(arm, scale) for name, arm in ARMS.items()}
