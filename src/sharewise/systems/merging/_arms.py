@@ -171,9 +171,8 @@ def _searched(scale: Scale, seed: int) -> Metrics:
 
     def state(setting: Mapping[str, float]) -> State:
         along = [10 ** setting[name] for name in ("first", "middle", "last")]
-        return merge_states(
-            "dare_ties", bed.experts, bed.base, weight=1.0, density=setting["density"], threads=1, **{"lambda": along}
-        )
+        options: dict[str, Any] = {"weight": 1.0, "density": setting["density"], "lambda": along}
+        return merge_states("dare_ties", bed.experts, bed.base, threads=1, **options)
 
     space = dict.fromkeys(("first", "middle", "last"), (-1.0, 0.9)) | {"density": (0.1, 1.0)}
     found = bayesian_search(

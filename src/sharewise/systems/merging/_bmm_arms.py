@@ -186,16 +186,26 @@ def _averaged(bed: Bed, states: Sequence[State]) -> tuple[float, float]:
 
 
 def _limits(run: Run) -> dict[str, float]:
-    """How far the ends of the range are from RegMean and from the anchor, and how like the guessed Gram matrices are."""
-    anchor = run.anchors["tsv"]
-    merge, regmean = run.measured(anchor), _regmean_state(run)
-    names = [n for t in merge.tensors for n in (t, t.removesuffix("weight") + "bias")]
+    """How far the two limits are from RegMean (on the inputs: where none lies, RegMean has the average and the posterior
+    mean the anchor) and from the anchor, and how like the measured Gram matrices the guessed ones are."""
+    merge, anchor, regmean = run.measured(run.anchors["tsv"]), run.anchors["tsv"], _regmean_state(run)
+    none, all_of_it = merge.merged(0.0), merge.merged(math.inf)
+    return {
+        "to_regmean": max(_apart(run, tensor, none, regmean) for tensor in merge.tensors),
+        "to_anchor": max(float((all_of_it[name] - anchor[name]).abs().max()) for name in anchor),
+        "alike": _alike_grams(run),
+    }
 
-    def apart(state: State, other: State) -> float:
-        return max(float((state[n] - other[n]).norm() / (other[n] - run.bed.base[n]).norm()) for n in names)
 
-    found = {"to_regmean": apart(merge.merged(0.0), regmean), "to_anchor": apart(merge.merged(math.inf), anchor)}
-    return found | {"alike": _alike_grams(run)}
+def _apart(run: Run, tensor: str, state: State, other: State) -> float:
+    """Root mean square difference of a layer's outputs on all tasks' inputs, over that of the outputs."""
+    total = torch.stack([grams[tensor] for grams in run.grams.values()]).sum(0)
+    one, two = (torch.cat([s[tensor], s[_bias_of(tensor)].unsqueeze(1)], 1).double() for s in (state, other))
+    return math.sqrt(float(((one - two) @ total * (one - two)).sum()) / float((two @ total * two).sum()))
+
+
+def _bias_of(tensor: str) -> str:
+    return f"{tensor.removesuffix('weight')}bias"
 
 
 def _alike_grams(run: Run) -> float:
