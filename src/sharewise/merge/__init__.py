@@ -10,7 +10,7 @@ from ._forecast import Forecast, forecast
 from ._gram_collect import collect_gram
 from ._merge import merge, merge_states, open_plan
 from ._method import Block, Method, Parameter, Stack
-from ._outer import Found, Trial, bayesian_search
+from ._outer import Outcome, Tried, bayesian_search
 from ._plan import Plan, load_plan, make_plan
 from ._registry import available, method, register
 from ._search import Found, Range, Trial, search
@@ -41,6 +41,7 @@ __all__ = [
     "Job",
     "Masked",
     "Method",
+    "Outcome",
     "Parameter",
     "Part",
     "Plan",
@@ -53,6 +54,7 @@ __all__ = [
     "Surgery",
     "TaskModel",
     "Trial",
+    "Tried",
     "TwinMerging",
     "WEMoE",
     "adamerging",

@@ -12,7 +12,7 @@ Setting = Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Trial:
+class Tried:
     """One setting and how it did (higher is better)."""
 
     setting: dict[str, float]
@@ -20,11 +20,11 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search found: the best trial (the first of equals), and every trial in order."""
+class Outcome:
+    """What a search over any score found: the best trial (the first of equals), and every trial in order."""
 
-    best: Trial
-    trials: tuple[Trial, ...]
+    best: Tried
+    trials: tuple[Tried, ...]
 
 
 def bayesian_search(
@@ -34,7 +34,7 @@ def bayesian_search(
     starts: Sequence[Setting] = (),
     trials: int = 60,
     seed: int = 0,
-) -> Found:
+) -> Outcome:
     """Maximize ``score`` over a box with Optuna's Gaussian process (Matérn 5/2, log expected improvement).
 
     Args:
@@ -57,18 +57,18 @@ def bayesian_search(
     )
     for start in starts:
         study.enqueue_trial(dict(start))
-    log: list[Trial] = []
+    log: list[Tried] = []
 
     def judge(trial: optuna.Trial) -> float:
         setting = {name: trial.suggest_float(name, low, high) for name, (low, high) in space.items()}
         value = float(score(setting))
         if not math.isfinite(value):
             raise MergeError(f"the score of {setting} is {value}: it must be a finite number, so that trials compare")
-        log.append(Trial(setting, value))
+        log.append(Tried(setting, value))
         return value
 
     study.optimize(judge, n_trials=trials)
-    return Found(max(log, key=lambda t: t.score), tuple(log))
+    return Outcome(max(log, key=lambda t: t.score), tuple(log))
 
 
 def _check(space: Mapping[str, tuple[float, float]], starts: Sequence[Setting], trials: int) -> None:

@@ -11,20 +11,20 @@ import torch
 
 from ...merge import (
     Ensemble,
+    Range,
     Surgery,
     TwinMerging,
     WEMoE,
     adamerging,
-    bayesian_search,
     collect_fisher,
     collect_gram,
-    merge_states,
     regmean_plus_plus,
+    search,
 )
 from ._ablations import plain_sum, spectral, truncated_sum, unrescaled_emr
 from ._bed import Bed, State
 from ._digits import SMOKE_SIZES, Sizes, digits_bed
-from ._tuned import Chosen, States, Way, candidates, choose, judged, mean, report, scaled, sizes
+from ._tuned import LARGEST, SMALLEST, Chosen, States, Way, candidates, choose, judged, report, scaled, sizes
 from ._ways import WAYS
 
 Metrics = dict[str, float]
@@ -165,23 +165,24 @@ def _ensemble(scale: Scale, seed: int) -> Metrics:
     return judged(bed, lambda task, x: merged(x, task=task))
 
 
-def _searched(scale: Scale, seed: int) -> Metrics:
-    """DARE and TIES with a weight for each third of the depth and a density, found by a Gaussian process."""
+def _evolution(scale: Scale, seed: int) -> Metrics:
+    """DARE and TIES with a size for each third of the depth and a density, found by CMA-ES."""
     bed = digits_bed(seed, scale.bed)
-
-    def state(setting: Mapping[str, float]) -> State:
-        along = [10 ** setting[name] for name in ("first", "middle", "last")]
-        options: dict[str, Any] = {"weight": 1.0, "density": setting["density"], "lambda": along}
-        return merge_states("dare_ties", bed.experts, bed.base, threads=1, **options)
-
-    space = dict.fromkeys(("first", "middle", "last"), (-1.0, 0.9)) | {"density": (0.1, 1.0)}
-    found = bayesian_search(
-        lambda setting: mean(bed.accuracies(bed.for_all(state(setting)), "validation")),
-        space,
+    found = search(
+        "dare_ties",
+        bed.experts,
+        bed.base,
+        evaluate=lambda state: bed.accuracies(bed.for_all(state), "validation"),
+        space={"lambda": Range(SMALLEST, LARGEST, log=True, layers=3), "density": Range(0.1, 1.0)},
         trials=scale.budget,
+        sampler="cmaes",
         seed=seed,
+        threads=1,
+        weight=1.0,
     )
-    return _judge(bed, Chosen(found.best.setting, found.best.score, bed.for_all(state(found.best.setting))))
+    sizes = dict(zip(("size_first", "size_middle", "size_last"), found.parameters["lambda"], strict=True))
+    setting = {**sizes, "density": found.parameters["density"]}
+    return _judge(bed, Chosen(setting, found.best.value, bed.for_all(found.state)))
 
 
 ARMS: dict[str, Callable[[Scale, int], Metrics]] = {
@@ -195,7 +196,7 @@ ARMS: dict[str, Callable[[Scale, int], Metrics]] = {
     "wemoe": _wemoe,
     "surgery": _surgery,
     "ensemble": _ensemble,
-    "searched_dare_ties": _searched,
+    "evolution": _evolution,
     "tsv_not_orthogonal": partial(_spectral, truncated_sum),
     "iso_c_not_flat": partial(_spectral, plain_sum),
     "emr_not_rescaled": _emr_unrescaled,

@@ -186,8 +186,8 @@ def _averaged(bed: Bed, states: Sequence[State]) -> tuple[float, float]:
 
 
 def _limits(run: Run) -> dict[str, float]:
-    """How far the two limits are from RegMean (on the inputs: where none lies, RegMean has the average and the posterior
-    mean the anchor) and from the anchor, and how like the measured Gram matrices the guessed ones are."""
+    """How far the two limits are from RegMean (on the inputs: where none lies, RegMean has the average and the
+    posterior mean the anchor) and from the anchor, and how like the measured Gram matrices the guessed ones are."""
     merge, anchor, regmean = run.measured(run.anchors["tsv"]), run.anchors["tsv"], _regmean_state(run)
     none, all_of_it = merge.merged(0.0), merge.merged(math.inf)
     return {
