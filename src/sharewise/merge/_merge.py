@@ -19,12 +19,8 @@ from ._adapters import AdaptedSource, open_adapter
 from ._bill import Recorder
 from ._carry import carry_over
 from ._engine import BLOCK, Engine, Job
-<<<<<<< HEAD
 from ._evaluate import Evaluator, before_and_after
-from ._folder import BILL, new_folder
-=======
 from ._folder import new_folder
->>>>>>> 5d2472c (Show the bill of a merge as a page beside its JSON)
 from ._layout import Layout, lay_out
 from ._method import Method
 from ._paths import locate
