@@ -17,6 +17,7 @@ from ._search import Found, Range, Trial, search
 from ._soup import Soup, greedy_soup
 from ._sources import Source, StateSource, open_source
 from ._statistics import Statistics
+from .matching import Units, align, match_activations, match_weights, units_of, zip_it
 from .mixing import (
     AdaMerged,
     Ensemble,
@@ -56,8 +57,10 @@ __all__ = [
     "Trial",
     "Tried",
     "TwinMerging",
+    "Units",
     "WEMoE",
     "adamerging",
+    "align",
     "available",
     "bayesian_search",
     "collect_fisher",
@@ -67,6 +70,8 @@ __all__ = [
     "greedy_soup",
     "load_plan",
     "make_plan",
+    "match_activations",
+    "match_weights",
     "merge",
     "merge_adapters",
     "merge_states",
@@ -78,4 +83,6 @@ __all__ = [
     "regmean_plus_plus",
     "search",
     "table",
+    "units_of",
+    "zip_it",
 ]

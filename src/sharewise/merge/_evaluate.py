@@ -18,6 +18,10 @@ Evaluator = Callable[[Mapping[str, Tensor]], Mapping[str, float]]
 """A state dict -> its score for every task, higher being better, on validation data."""
 
 
+MERGED = "merged"
+"""What the merged model is called among the scores."""
+
+
 class SourceState(Mapping[str, Tensor]):
     """A model's tensors, each read when it is asked for."""
 
@@ -80,13 +84,12 @@ def mean_score(scores: Mapping[str, float]) -> float:
     return sum(scores.values()) / len(scores)
 
 
-def before_and_after(evaluate: Evaluator, models: Mapping[str, Source], merged: Source) -> dict[str, Any]:
-    """For the bill: every task's score of each model (``before``), of the merged one (``after``), and ``change``: after
-    less the best before."""
-    before = {name: scores_of(evaluate, SourceState(source), f'model "{name}"') for name, source in models.items()}
-    after = scores_of(evaluate, SourceState(merged), "the merged model")
-    change = {}
-    for task, score in after.items():
-        known = [scores[task] for scores in before.values() if task in scores]
-        change[task] = score - max(known) if known else None
-    return {"before": before, "after": after, "change": change}
+def before_and_after(evaluate: Evaluator, models: Mapping[str, Source], merged: Source) -> dict[str, Scores]:
+    """For the bill: task -> the score of each model and, last, of the one called ``merged``."""
+    if MERGED in models:
+        raise MergeError(f'a model is called "{MERGED}", as the result is among the scores: give it another name')
+    found: dict[str, Scores] = {}
+    for name, source in [*models.items(), (MERGED, merged)]:
+        for task, score in scores_of(evaluate, SourceState(source), f'model "{name}"').items():
+            found.setdefault(task, {})[name] = score
+    return found

@@ -148,8 +148,8 @@ def merge(
         out: a folder that does not exist yet.
         root: the folder relative paths in the plan start from; they may not leave it unless ``allow_outside``.
         statistics: of models by the name they have in the plan, for methods that take them; go before the plan's files.
-        evaluate: a state dict -> score a task (higher is better), on validation data; the bill then has ``scores``: of
-            every model before, of the merged one after, and the change from the best before.
+        evaluate: a state dict -> score a task (higher is better), on validation data; the bill then has ``scores``, by
+            task and model, ``merged`` among them.
         shard_bytes: the most a file of weights holds.
         threads: tensors worked on at once; by default the cores, at most four.
         block: entries read at once; changes speed and memory, never the result.
@@ -193,7 +193,7 @@ def merge(
     return result
 
 
-def _scores(evaluate: Evaluator, opened: Opened, folder: Path) -> dict[str, Any]:
+def _scores(evaluate: Evaluator, opened: Opened, folder: Path) -> dict[str, dict[str, float]]:
     inputs = {i.model.name: opened.models[i.model] for i in opened.plan.inputs()}
     merged = open_source(folder)
     try:
