@@ -45,8 +45,9 @@ def gradient_steps(parameters: Sequence[Tensor], rho: float, adaptive: bool = Fa
 
     ``adaptive``: ``rho w^2 g / |w g|`` (Kwon et al., "ASAM", ICML 2021, equation 4 with T = |w|).
     """
-    present = [p for p in parameters if p.grad is not None]
-    sized = [p.detach().abs() * p.grad if adaptive else p.grad for p in present]
+    present = [(p, p.grad) for p in parameters if p.grad is not None]
+    sized = [p.detach().abs() * g if adaptive else g for p, g in present]
     norm = length(sized)
     scale = torch.where(norm > 0, rho / norm, 0.0)
-    return [(p, (g * p.detach().abs() if adaptive else g) * scale.to(g)) for p, g in zip(present, sized, strict=True)]
+    factors = [p.detach().abs() if adaptive else 1.0 for p, _ in present]
+    return [(p, g * f * scale.to(g)) for (p, _), g, f in zip(present, sized, factors, strict=True)]

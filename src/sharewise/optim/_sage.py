@@ -126,25 +126,26 @@ class SAGE(SAM):
 
     def _noised(self, balance: Balance | None) -> list[tuple[list[Tensor], Tensor]]:
         """Parameters and how long the noise on them is to be."""
-        parts = [] if balance is None else [b for b in balance.groups.values() or [balance] if b.rows is not None]
+        held = [] if balance is None else list(balance.groups.values() or [balance])
+        parts = [(b, b.rows) for b in held if b.rows is not None]
         if not parts:
             raise BalanceError(
                 "SAGE needs the tasks' gradients: call backward(..., rows=optimizer.rows(list(losses))) before the step"
             )
         if self.per_layer:
-            layers = [(p, _layer_gram(r), b) for b in parts for p, r in b.rows.parameters()]
+            layers = [(p, _layer_gram(r), b) for b, rows in parts for p, r in rows.parameters()]
             return [([p], self.sigma * self._apart(gram) * _total(b)) for p, gram, b in layers if p.grad is not None]
-        shared = {p for b in parts for p, _ in b.rows.parameters()} if self.noise_on == "shared" else None
+        shared = {p for _, rows in parts for p, _ in rows.parameters()} if self.noise_on == "shared" else None
         chosen = [p for p in self._with_gradient() if shared is None or p in shared]
         return [(chosen, self._length(parts))]
 
-    def _length(self, parts: Sequence[Balance] | None) -> Tensor:
+    def _length(self, parts: Sequence[tuple[Balance, TaskRows]] | None) -> Tensor:
         if self.noise == "constant":
             return torch.tensor(self.sigma)
         if self.noise == "gradient":
             return self.sigma * length([p.grad for p in self._with_gradient() if p.grad is not None])
         assert parts is not None
-        squares = [(self._apart(self._gram(b.rows)) * _total(b)) ** 2 for b in parts if b.rows is not None]
+        squares = [(self._apart(self._gram(rows)) * _total(b)) ** 2 for b, rows in parts]
         return self.sigma * torch.stack(squares).sum().sqrt()
 
     def _gram(self, rows: TaskRows) -> Tensor:
