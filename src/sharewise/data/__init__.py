@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._batch import Batch, map_tensors
-from ._pertask import PerTaskSource
+from ._pertask import PerTaskSource, TaskReader
 from ._source import LoaderSource, Source, Splits, TensorSource, epoch_generator
 from ._spec import Column, TableSchema, TableSpec, TableWarning, Target
 
@@ -56,6 +56,7 @@ __all__ = [
     "TableSpec",
     "TableWarning",
     "Target",
+    "TaskReader",
     "TensorSource",
     "epoch_generator",
     "find_drift",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from ..errors import DataError, OptionError
+from ..errors import DataError, OptionError, nearest
 from ._batch import Batch
 from ._source import LoaderSource, Source
 
@@ -73,6 +73,10 @@ class PerTaskSource:
             parts = [s.take(n) for s, n in zip(streams, counts, strict=True) if n]
             yield Batch.join([_filled(part, blanks) for part in parts])
 
+    def reader(self, batch_size: int, *, seed: int = 0) -> TaskReader:
+        """Batches of the tasks that are asked for, each task's examples in an order of its own; see the class."""
+        return TaskReader(self, batch_size, seed)
+
     def owners(self, shuffle: bool) -> Tensor:
         """Which task each example of an epoch is drawn from: numbers in the order of ``sources``, ``[N]``."""
         if shuffle not in self._owners:
@@ -93,6 +97,52 @@ class PerTaskSource:
                     raise DataError(f'the source of task "{task}" has no labels of it: {sorted(example.targets)}')
                 self._blanks |= {k: torch.zeros_like(v[:1]) for k, v in example.targets.items()}
         return self._blanks
+
+
+class TaskReader:
+    """Reads the examples of chosen tasks, batch by batch: what a schedule asks for.
+
+    A batch is shared by its tasks in the proportion of the source's ``mix``, at least one example each. Every task
+    walks through its own examples in a random order, and through all of them before it starts over in another one,
+    however seldom it is asked for; ``taken`` counts its examples. The order is a function of the seed, so that a
+    reader with the same ``taken`` goes on in the same place.
+
+    Made by :meth:`PerTaskSource.reader`.
+    """
+
+    def __init__(self, source: PerTaskSource, batch_size: int, seed: int) -> None:
+        self.source, self.batch_size, self.seed = source, batch_size, seed
+        self.taken = dict.fromkeys(source.sources, 0)
+        self._streams: dict[str, _Stream] = {}
+
+    def take(self, tasks: Sequence[str]) -> Batch:
+        """The next batch of these tasks, each task's examples together.
+
+        Raises :class:`DataError` naming a task that has no source.
+        """
+        for task in tasks:
+            if task not in self.taken:
+                raise DataError(f'task "{task}" has no source of its own; {nearest(task, self.taken)}')
+        sizes = [len(self.source.sources[task]) ** self.source.exponent for task in tasks]
+        parts = []
+        for task, count in zip(tasks, _apportion(sizes, self.batch_size), strict=True):
+            parts.append(_filled(self._stream(task).take(count), self.source.blanks()))
+            self.taken[task] += count
+        return Batch.join(parts)
+
+    def state_dict(self) -> dict[str, int]:
+        """``taken``; a copy."""
+        return dict(self.taken)
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on where the state was taken."""
+        self.taken, self._streams = dict(state), {}
+
+    def _stream(self, task: str) -> _Stream:
+        if task not in self._streams:
+            source, done = self.source.sources[task], self.taken[task]
+            self._streams[task] = _Stream(task, source, self.batch_size, self.seed, 0, True, done)
+        return self._streams[task]
 
 
 def _apportion(shares: list[float], total: int) -> list[int]:

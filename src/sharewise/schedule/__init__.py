@@ -9,7 +9,7 @@ from ._registry import available, create, options
 from ._round_robin import RoundRobin
 from ._sampled import Sampled
 from ._schedule import Schedule
-from ._signal import Signal
+from ._signal import Gradients, Signal
 from ._switch import FixedSwitch, Switch, Visits
 from ._temperature import Proportional, SquareRoot, Temperature
 from ._ucb import UCB
@@ -20,6 +20,7 @@ __all__ = [
     "ChangeTracker",
     "Curriculum",
     "FixedSwitch",
+    "Gradients",
     "PlateauSwitch",
     "Proportional",
     "RandomTasks",

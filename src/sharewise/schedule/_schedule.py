@@ -34,7 +34,7 @@ class Schedule:
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()
-    """What :meth:`observe` looks at: of ``losses``, ``rewards`` and ``parameters``."""
+    """What :meth:`observe` looks at: of ``losses``, ``rewards``, ``parameters``, ``gram`` and ``rows``."""
 
     def __init__(
         self,
@@ -69,6 +69,13 @@ class Schedule:
             self._current, self._absence = self._cover(set(chosen), step)
             self._step = step
         return list(self._current)
+
+    def probes(self, step: int) -> list[str]:
+        """Tasks whose gradients :meth:`observe` wants before the tasks of ``step`` are asked for; none for most.
+
+        Their form is the one that ``uses`` names: ``gram`` or ``rows``.
+        """
+        return []
 
     def observe(self, step: int, signal: Signal) -> None:
         """Learn from the step; see ``uses`` for what is looked at.
