@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sharewise.schedule import Schedule, Signal, create
+from sharewise.schedule import Gradients, Schedule, Signal, create
 
 SIZES = (900, 90, 9, 300, 30, 3, 100, 10, 1)
 
@@ -21,6 +21,7 @@ def options(name: str, tasks: Sequence[str]) -> dict[str, Any]:
         "fixed_switch": {"n": 2},
         "plateau_switch": {"window": 2, "min_episodes": 1, "threshold": 0.5},
         "proportional": {"sizes": sizes},
+        "son_goku": {"refresh": 4, "tau": 0.1, "shuffle": True},
         "sampled": {"proportions": {name: 1 / len(tasks) for name in tasks}},
         "square_root": {"sizes": sizes},
         "temperature": {"sizes": sizes},
@@ -44,6 +45,10 @@ def walk(schedule: Schedule, first: int, last: int) -> list[list[str]]:
     """The tasks of the steps from ``first`` up to ``last``, each told to the schedule."""
     found = []
     for step in range(first, last):
+        if wanted := schedule.probes(step):
+            generator = torch.Generator().manual_seed(1000 + step)
+            rows = [torch.randn(6, generator=generator) for _ in wanted]
+            schedule.observe(step, Signal(gradients=Gradients(tuple(wanted), rows=rows)))
         found.append(schedule.tasks(step))
         schedule.observe(step, signal(step, found[-1]))
     return found

@@ -2,6 +2,8 @@
 
 from ._all import AllTasks
 from ._change import ChangeTracker, relative_change
+from ._colouring import colour
+from ._conflict_graph import conflicts, cosines
 from ._curriculum import Curriculum
 from ._plateau_switch import PlateauSwitch
 from ._random import RandomTasks
@@ -10,6 +12,7 @@ from ._round_robin import RoundRobin
 from ._sampled import Sampled
 from ._schedule import Schedule
 from ._signal import Gradients, Signal
+from ._son_goku import Refresh, SonGoku
 from ._switch import FixedSwitch, Switch, Visits
 from ._temperature import Proportional, SquareRoot, Temperature
 from ._ucb import UCB
@@ -24,15 +27,20 @@ __all__ = [
     "PlateauSwitch",
     "Proportional",
     "RandomTasks",
+    "Refresh",
     "RoundRobin",
     "Sampled",
     "Schedule",
     "Signal",
+    "SonGoku",
     "SquareRoot",
     "Switch",
     "Temperature",
     "Visits",
     "available",
+    "colour",
+    "conflicts",
+    "cosines",
     "create",
     "options",
     "relative_change",

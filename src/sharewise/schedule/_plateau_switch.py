@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from ..errors import OptionError, ScheduleError
 from ._change import ChangeTracker
@@ -44,7 +44,7 @@ class PlateauSwitch(Visits):
     they are missing or not finite. Cost: a pass over the parameters and a copy of them, after ``min_episodes``.
     """
 
-    uses: ClassVar[frozenset[str]] = frozenset({"losses", "rewards", "parameters"})
+    uses: frozenset[str] = frozenset({"losses", "rewards", "parameters"})
 
     def __init__(
         self,

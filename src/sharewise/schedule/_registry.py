@@ -14,6 +14,7 @@ from ._random import RandomTasks
 from ._round_robin import RoundRobin
 from ._sampled import Sampled
 from ._schedule import Schedule
+from ._son_goku import SonGoku
 from ._switch import FixedSwitch
 from ._temperature import Proportional, SquareRoot, Temperature
 from ._ucb import UCB
@@ -27,6 +28,7 @@ _SCHEDULES: dict[str, type[Schedule]] = {
     "random": RandomTasks,
     "round_robin": RoundRobin,
     "sampled": Sampled,
+    "son_goku": SonGoku,
     "square_root": SquareRoot,
     "temperature": Temperature,
     "ucb": UCB,

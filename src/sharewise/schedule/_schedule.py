@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -33,7 +33,7 @@ class Schedule:
     bit for bit.
     """
 
-    uses: ClassVar[frozenset[str]] = frozenset()
+    uses: frozenset[str] = frozenset()
     """What :meth:`observe` looks at: of ``losses``, ``rewards``, ``parameters``, ``gram`` and ``rows``."""
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from ..errors import OptionError, ScheduleError
 from ._schedule import Schedule, Starving, check_count
@@ -41,7 +41,7 @@ class UCB(Schedule):
     O(m); waits for the losses' device at every step.
     """
 
-    uses: ClassVar[frozenset[str]] = frozenset({"losses", "rewards"})
+    uses: frozenset[str] = frozenset({"losses", "rewards"})
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from torch import nn
 from ..balance import Balancer, Recorder, create
 from ..data import Splits
 from ..errors import OptionError
+from ..schedule import Schedule
 from ..sharing import check_model
 from ..tasks import Task, check_tasks
 from ._callbacks import Callback
@@ -19,6 +20,7 @@ from ._fitted import Fitted
 from ._logs import make_logs
 from ._loop import Loop, Settings
 from ._progress import ProgressBar
+from ._schedule import make_schedule
 from ._stopping import EarlyStopping
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -31,6 +33,7 @@ def fit(
     data: Splits,
     *,
     balancer: Balancer | str = "equal",
+    schedule: Schedule | str = "all",
     optimizer: OptimizerMaker | torch.optim.Optimizer | None = None,
     learning_rate: float = 1e-3,
     weight_decay: float = 1e-2,
@@ -57,6 +60,9 @@ def fit(
         tasks: what is learned; each must be among the model's outputs.
         data: training and validation sources.
         balancer: how the losses become one update: a name (:func:`sharewise.balance.available`) or an object.
+        schedule: which tasks train in a step: a name (:func:`sharewise.schedule.available`) or an object for these
+            tasks. The others have no loss in the step, and their heads no gradient, so that no optimizer moves them. Of
+            a :class:`sharewise.PerTaskSource` only the step's tasks are read, each from where it stopped.
         optimizer: ``make(parameter groups) -> Optimizer``, or an optimizer that already holds the model's and the
             balancer's parameters. Default: AdamW with ``learning_rate`` and ``weight_decay`` (none on the balancer's
             own parameters).
@@ -79,12 +85,14 @@ def fit(
 
     Raises:
         TaskError, ModelError, OptionError: before any training, naming what is wrong.
+        ScheduleError: a task is starved, or a loss the schedule goes by is not finite; names the task.
         BalanceError: a loss or gradient became NaN or infinite; names the task.
         RunError: ``out`` holds another run.
         KeyboardInterrupt: after Ctrl-C, once the state is saved; call again to continue.
 
     Cost: a forward, the balancer's backward passes (one for methods on losses, one a task otherwise) and a step; one
-    more forward where the balancer looks at the step's last batch again (``famo``).
+    more forward where the balancer looks at the step's last batch again (``famo``). Each time that the schedule asks
+    for gradients (``son_goku``): a forward pass, and a backward pass a task.
     """
     tasks = check_tasks(list(tasks))
     _check_options(epochs=epochs, batch_size=batch_size, accumulate=accumulate)
@@ -108,6 +116,7 @@ def fit(
         tasks=tasks,
         data=data,
         balancer=balancer,
+        schedule=make_schedule(schedule, tasks, data.train),
         optimizer=built,
         scheduler=scheduler(built) if scheduler else None,
         fabric=fabric,

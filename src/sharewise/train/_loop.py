@@ -18,9 +18,12 @@ from torch import Tensor, nn
 from ..balance import Accumulation, Balancer, MeanReducer, Recorder
 from ..data import Batch, Splits
 from ..errors import RunError
+from ..schedule import AllTasks, Schedule, Signal
 from ..tasks import Task
 from ._callbacks import Callback
 from ._evaluate import mean_losses, observed_count
+from ._feed import Feed
+from ._probe import Probe
 from ._random import once_more, random_state, set_random_state
 from ._state import load_state, save_state
 from ._stopping import EarlyStopping
@@ -60,6 +63,7 @@ class Loop:
     tasks: Sequence[Task]
     data: Splits
     balancer: Balancer
+    schedule: Schedule
     optimizer: torch.optim.Optimizer
     scheduler: Any
     fabric: Any
@@ -81,7 +85,12 @@ class Loop:
         self._seen: tuple[Batch, dict[str, Tensor]]
         self._interrupted = False
         self._saved_at = self._began_at = time.monotonic()
-        self._reducer = MeanReducer() if self.fabric.world_size > 1 else None
+        world, rank = self.fabric.world_size, self.fabric.global_rank
+        self._reducer = MeanReducer() if world > 1 else None
+        self._selects = not isinstance(self.schedule, AllTasks)
+        size, seed = self.settings.batch_size, self.settings.seed
+        self.feed = Feed(self.data.train, size, seed, world=world, rank=rank, by_task=self._selects)
+        self._probe = Probe(self)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -118,9 +127,10 @@ class Loop:
                 return
 
     def _groups(self) -> Iterator[list[Batch]]:
-        """The batches of each step: those with labels, ``accumulate`` at a time; the last group may be short."""
+        """The batches of each step: those with labels of its tasks, ``accumulate`` at a time; the last may be short."""
         group: list[Batch] = []
-        for batch in self._batches():
+        for batch in self.feed.batches(self.epoch, self.batch, self._active):
+            self._probe.aligned(batch)
             self.batch += 1
             if self._labelled(batch):
                 group.append(batch)
@@ -130,42 +140,31 @@ class Loop:
         if group:
             yield group
 
+    def _active(self) -> list[str]:
+        """The tasks of this step, where each has a source of its own."""
+        self._probe.by_task()
+        return self.schedule.tasks(self.step)
+
     def _labelled(self, batch: Batch) -> bool:
-        """Whether any task has a label; with several processes every batch counts, for ranks must step together."""
-        names = [task.name for task in self.tasks if task.name in batch.targets]
+        """Whether a task of the step has a label; with several processes all batches count: ranks step together."""
+        names = [name for name in self.schedule.tasks(self.step) if name in batch.targets]
         if self._reducer is not None:
             return bool(names)
         return any(name not in batch.observed or observed_count(batch, name) for name in names)
-
-    def _batches(self) -> Iterator[Batch]:
-        """Batches of this epoch from where it stands; each rank takes every ``world_size``-th one."""
-        world, rank = self.fabric.world_size, self.fabric.global_rank
-        source = self.data.train.batches(
-            self.settings.batch_size,
-            seed=self.settings.seed,
-            epoch=self.epoch,
-            shuffle=True,
-            start=self.batch * world,
-        )
-        if world == 1:
-            yield from source
-            return
-        group: list[Batch] = []
-        for batch in source:
-            group.append(batch)
-            if len(group) == world:  # an incomplete last group is left out: ranks must take as many steps
-                yield group[rank]
-                group = []
 
     def _look_again(self) -> None:
         """Tell the balancer what the step did to the losses of its last batch."""
         batch, before = self._seen
         with once_more(self.model, before, self.fabric.device):
-            losses = self._losses(batch)
-        if self._reducer is not None:
-            values = self._reducer.losses(torch.stack(list(losses.values())))
-            losses = dict(zip(losses, values.unbind(), strict=True))
-        self.balancer.look_again(losses)
+            losses = self.losses(batch)
+        self.balancer.look_again(self._reduced(losses))
+
+    def _reduced(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The losses that all processes go by."""
+        if self._reducer is None or not losses:
+            return losses
+        values = self._reducer.losses(torch.stack([loss.detach() for loss in losses.values()]))
+        return dict(zip(losses, values.unbind(), strict=True))
 
     def _accumulate(self, group: list[Batch]) -> None:
         """Forward and backward of the batches of one step, and one decision for all of them."""
@@ -176,26 +175,29 @@ class Loop:
             mode=self.settings.mode,
             reducer=self._reducer,
         )
+        told: list[dict[str, Tensor]] = []
         for batch in (batch.to(self.fabric.device) for batch in group):
             if self.balancer.looks_again:
                 self._seen = batch, random_state(self.fabric.device)
-            losses = self._losses(batch)
+            losses = self.losses(batch)
             for callback in self.callbacks:
                 callback.on_losses(self, batch, losses)
             step.add(losses)
-            for name, loss in losses.items():
-                value = loss.detach()
+            told.append({name: loss.detach() for name, loss in losses.items()})
+            for name, value in told[-1].items():
                 self._sums[name] = self._sums[name] + value if name in self._sums else value
                 self._counts[name] = self._counts.get(name, 0) + 1
         self._balance = step.resolve()
+        self._told = _mean_losses(told)
 
-    def _losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The loss of each task that has a label in the batch."""
+    def losses(self, batch: Batch, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """The loss of each of the named tasks (those of the step) that has a label in the batch."""
+        chosen = set(self.schedule.tasks(self.step) if names is None else names)
         with self.fabric.autocast():
             raw = self.model(batch.inputs)
             losses = {}
             for task in self.tasks:
-                if task.name not in batch.targets:
+                if task.name not in chosen or task.name not in batch.targets:
                     continue
                 seen = batch.observed.get(task.name)
                 if seen is not None and not observed_count(batch, task.name):
@@ -207,8 +209,10 @@ class Loop:
         return losses
 
     def _shared(self) -> list[nn.Parameter] | None:
-        known = getattr(self.model, "shared_parameters", None)
-        return None if self.balancer.needs == "losses" or known is None else list(known())
+        """The shared parameters; ``None``: not needed, or to be found in the graph of a step that has every task."""
+        if self.balancer.needs == "losses":
+            return None
+        return self._probe.shared() if self._selects or hasattr(self.model, "shared_parameters") else None
 
     def _parameters(self) -> Iterator[nn.Parameter]:
         for group in self.optimizer.param_groups:
@@ -220,10 +224,13 @@ class Loop:
         if self.settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(list(self._parameters()), self.settings.clip)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
+        self.optimizer.zero_grad(set_to_none=True)  # None, not zero: no optimizer moves the heads of absent tasks
         if self.balancer.looks_again:
             self._look_again()
+        if self.schedule.uses:
+            told = self._reduced(self._told) if "losses" in self.schedule.uses else {}
+            self.schedule.observe(self.step, Signal(told, parameters=self.model.parameters()))
+        self.step += 1
         for callback in self.callbacks:
             callback.on_step(self, self._balance)
         if self._interrupted:
@@ -256,6 +263,7 @@ class Loop:
         return {
             "tasks": [[t.name, t.kind] for t in self.tasks],
             "balancer": type(self.balancer).__name__,
+            "schedule": type(self.schedule).__name__,
             "parameters": [list(p.shape) for p in self.model.parameters()],
             "examples": len(self.data.train),
             "batch_size": self.settings.batch_size,
@@ -276,6 +284,8 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler is not None else {},
             "balancer": self.balancer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "feed": self.feed.state_dict(),
             "stopping": self.stopping.state_dict(),
             "history": [asdict(r) for r in self.history],
             "sums": self._sums,
@@ -299,6 +309,8 @@ class Loop:
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
         self.balancer.load_state_dict(state["balancer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.feed.load_state_dict(state["feed"])
         self.stopping.load_state_dict(state["stopping"])
         self.history = [EpochRecord(**r) for r in state["history"]]
         self._sums = {k: v.to(self.fabric.device) for k, v in state["sums"].items()}
@@ -335,3 +347,9 @@ class Loop:
             yield
         finally:
             signal.signal(signal.SIGINT, former)
+
+
+def _mean_losses(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Task -> its mean loss over the batches that have it."""
+    names = dict.fromkeys(name for losses in batches for name in losses)
+    return {name: torch.stack([b[name] for b in batches if name in b]).mean() for name in names}

@@ -25,24 +25,36 @@ def set_random_state(state: Mapping[str, Tensor], device: torch.device | str = "
 
 
 @contextmanager
-def once_more(model: nn.Module, state: Mapping[str, Tensor], device: torch.device | str = "cpu") -> Iterator[None]:
-    """A forward pass inside draws the random numbers that one from ``state`` drew, has no graph, and leaves no trace.
-
-    For :meth:`sharewise.balance.Balancer.look_again`: the same dropout masks, and afterwards buffers (running
-    statistics of batch normalisation) and the global random state are what they were.
+def aside(model: nn.Module, device: torch.device | str = "cpu") -> Iterator[None]:
+    """Passes inside leave no trace: buffers (running statistics of batch normalisation) and the global random state
+    are afterwards what they were.
 
     Args:
         model: whose buffers are kept.
-        state: :func:`random_state` right before the first forward pass.
-        device: where that pass draws its random numbers.
+        device: where its passes draw random numbers.
 
     Cost: a copy of the buffers.
     """
     kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []), torch.no_grad():
-        set_random_state(state, device)
+    with torch.random.fork_rng(devices=[device] if torch.device(device).type == "cuda" else []):
         try:
             yield
         finally:
-            for name, buffer in model.named_buffers():
-                buffer.copy_(kept[name])
+            with torch.no_grad():
+                for name, buffer in model.named_buffers():
+                    buffer.copy_(kept[name])
+
+
+@contextmanager
+def once_more(model: nn.Module, state: Mapping[str, Tensor], device: torch.device | str = "cpu") -> Iterator[None]:
+    """A forward pass inside draws the random numbers that one from ``state`` drew, has no graph, and leaves no trace.
+
+    For :meth:`sharewise.balance.Balancer.look_again`: the same dropout masks; see :func:`aside`.
+
+    Args:
+        model, device: see :func:`aside`.
+        state: :func:`random_state` right before the first forward pass.
+    """
+    with aside(model, device), torch.no_grad():
+        set_random_state(state, device)
+        yield
