@@ -10,6 +10,7 @@ from ._forecast import Forecast, forecast
 from ._gram_collect import collect_gram
 from ._merge import merge, merge_states, open_plan
 from ._method import Block, Method, Parameter, Stack
+from ._needs import Needs, needs, needs_table
 from ._outer import Outcome, Tried, bayesian_search
 from ._plan import Plan, load_plan, make_plan
 from ._registry import available, method, register
@@ -42,6 +43,7 @@ __all__ = [
     "Job",
     "Masked",
     "Method",
+    "Needs",
     "Outcome",
     "Parameter",
     "Part",
@@ -77,6 +79,8 @@ __all__ = [
     "merge_states",
     "method",
     "module_groups",
+    "needs",
+    "needs_table",
     "open_plan",
     "open_source",
     "register",

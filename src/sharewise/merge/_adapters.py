@@ -16,6 +16,7 @@ from torch import Tensor
 from ..errors import MergeError, nearest
 from ..files import write_bytes, write_json
 from ._folder import BILL, new_folder
+from ._needs import declare
 from ._sources import FileSource, Source, read_config
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -106,6 +107,7 @@ class AdaptedSource(Source):
         self._model.close()
 
 
+@declare()
 def merge_adapters(
     adapters: Mapping[str, Path | str],
     out: Path | str,

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import MergeError, nearest
 from ._layers import place_of
+from ._needs import declare
 from ._posterior import Posterior, blend, shrunk, task_vector_gram
 from .methods._spectral import is_matrix
 
@@ -16,6 +17,7 @@ State = Mapping[str, Tensor]
 Precision = float | Mapping[str, float]
 
 
+@declare(base="optional", data="`collect_gram`, or none")
 class BayesianMerge:
     """Linear layers as posterior means, with another merge of the same models as their prior mean.
 

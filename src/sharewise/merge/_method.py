@@ -148,6 +148,8 @@ class Method(ABC):
     surveys: ClassVar[bool] = False
     statistics: ClassVar[str] = ""
     """The kind of statistics it takes (``gram``, ``fisher``); none for methods without data."""
+    needs_statistics: ClassVar[bool] = True
+    """Whether it does nothing without them."""
     temporaries: ClassVar[float] = 3
     """Copies of one model's block alive at once besides the rows, for the forecast."""
 

@@ -14,6 +14,7 @@ from ..errors import MergeError, OptionError, nearest
 from ..files import read_json, write_json
 from ._evaluate import Evaluator, mean_score, scores_of
 from ._merge import merge_states
+from ._needs import declare
 from ._registry import method
 from ._statistics import Given
 
@@ -74,6 +75,7 @@ class Found:
         return self.best.parameters
 
 
+@declare(base="as the method", data="as the method", labels="scores")
 def search(
     name: str,
     models: Mapping[str, Mapping[str, Tensor]],

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..errors import MergeError
 from ._evaluate import Evaluator, Scores, mean_score, scores_of
 from ._merge import merge_states
+from ._needs import declare
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Soup:
     tried: list[tuple[str, float, float]]
 
 
+@declare(labels="scores")
 def greedy_soup(
     models: Mapping[str, Mapping[str, Tensor]],
     evaluate: Evaluator,

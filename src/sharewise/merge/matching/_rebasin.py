@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import MergeError, nearest
+from .._needs import declare
 from ._features import collect_features
 from ._units import Matching, State, Units, reordered
 
@@ -85,6 +86,7 @@ def assignment(likeness: Tensor) -> Tensor:
     return torch.from_numpy(np.asarray(columns, dtype=np.int64))
 
 
+@declare(data="no, or inputs", stored="as the merge that follows")
 def align(
     units: Units,
     states: Mapping[str, State],

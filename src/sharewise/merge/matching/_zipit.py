@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import MergeError, OptionError, nearest
+from .._needs import declare
 from ._features import collect_features
 from ._units import State, Units, transformed
 
 
+@declare(data="inputs", task="head", stored="1, and what is not zipped of 2")
 def zip_it(
     units: Units,
     model: nn.Module,

@@ -36,6 +36,7 @@ class BMM(Method):
     title = "BMM"
     paper = "https://arxiv.org/abs/2605.12843"
     statistics = "gram"
+    needs_statistics = False
     least = 2
     parameters = (
         Parameter("anchor", "the model (its name in the plan) that is another merge of them", kind=str, required=True),

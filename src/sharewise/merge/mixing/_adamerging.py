@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import OptionError
+from .._needs import declare
 from .._running import arguments, logits_of
 from ..methods._elect import signs_of
 from ..methods._ties import kept
@@ -32,6 +33,7 @@ class AdaMerged:
     entropy: list[float]
 
 
+@declare(base="yes", data="inputs")
 def adamerging(
     model: nn.Module,
     states: Mapping[str, State],

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from .._needs import declare
 from .._running import logits_of
 from ._task_model import Named, State, TaskModel
 
 
+@declare(task="head", stored="T")
 class Ensemble(TaskModel):
     """The mean of all models' logits; for a task, of all trunks with that task's head.
 

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import OptionError
+from .._needs import declare
 from ..methods._masks import tall_masks, unified
 from ._task_model import Named, State, TaskModel, task_vectors
 
 
+@declare(base="yes", task="yes", stored="2 and T / 32")
 class Masked(TaskModel):
     """For task t the model ``theta_0 + s_t M_t * tau``: one vector for all, one bit an entry and a number a task.
 

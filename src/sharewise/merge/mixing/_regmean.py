@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...errors import MergeError
 from .._gram_collect import LAYERS, rows_of
 from .._merge import merge_states
+from .._needs import declare
 from .._running import arguments, evaluating
 from ._descend import Batches, listed
 from ._task_model import State, TaskModel, module_at
@@ -22,6 +23,7 @@ class _Enough(Exception):
     """The layer has seen its inputs; the rest of the model need not run."""
 
 
+@declare(base="optional", data="inputs")
 @torch.no_grad()
 def regmean_plus_plus(
     model: nn.Module,

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._needs import declare
 from .._running import arguments
 from ._descend import Batches, descend
 from ._task_model import Named, State, Tapped, TaskModel, module_at
 
 
+@declare(data="inputs", task="yes", stored="1, and 2 rank d a task")
 class Surgery(TaskModel):
     """``h'(x) = h(x) - B_t ReLU(A_t h(x))`` for the representation ``h`` of any merged model, ``A_t`` and ``B_t`` of
     low rank, learned so that ``h'`` is near (L1) to what the task's own model gives.

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._needs import declare
 from .._running import arguments
 from ._descend import Batches, descend
 from ._task_model import Named, State, Tapped, TaskModel, each_own, module_at, pooled, task_vectors
 
 
+@declare(base="yes", data="inputs", task="head", stored="1 and parts of rank r a task")
 class TwinMerging(TaskModel):
     """``theta(x) = theta* + sum_t w_t(x) v_t``: ``theta*`` merged by task arithmetic, ``v_t`` the leading singular part
     of ``theta_t - theta*``, ``w(x)`` a router's softmax of the representation that ``theta*`` gives.

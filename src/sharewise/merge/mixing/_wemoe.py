@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...errors import MergeError
 from .._layout import covers
+from .._needs import declare
 from .._running import arguments, logits_of
 from ._descend import Batches, descend, entropy
 from ._task_model import Named, State, TaskModel, each_own, module_at, pooled, task_vectors
@@ -48,6 +49,7 @@ class MixedBlock(nn.Module):
         return each_own(self._block[0], values, weights, args, kwargs, self.chunk)
 
 
+@declare(base="yes", data="inputs", task="head", stored="1 and the blocks of T")
 class WEMoE(TaskModel):
     """Task arithmetic everywhere but in ``blocks`` (a transformer's MLPs), whose task vectors a router mixes for every
     example.
