@@ -30,7 +30,7 @@ from ._settings import check_names
 from ._sources import Source, StateSource, open_source
 from ._statistics import Given, open_statistics
 from ._tensorfile import TensorInfo
-from ._tokenizers import tokenizer_of
+from ._tokenizers import Matched, match
 from ._writer import ShardWriter, StateWriter
 
 SHARD = 5_000_000_000
@@ -48,8 +48,8 @@ class Opened:
     models: Mapping[Reference, Source]
     layout: Layout
     warnings: list[str]
-    tokenizer: Source | None = None
-    """Whose tokenizer files are carried over, if not the origin's."""
+    matched: Matched
+    """Whose tokenizer the output has, and the models with their rows where it has them."""
     statistics: tuple[Source, ...] = ()
 
     def close(self) -> None:
@@ -93,16 +93,16 @@ def open_plan(
         for reference in plan.references():
             models[reference] = _open(reference, Path(root), allow_outside)
             closing.callback(models[reference].close)
-        tokenizer = tokenizer_of(plan, models)
+        matched = match(plan, models)
         files = {i.model.name: locate(i.statistics, Path(root), allow_outside) for i in plan.inputs() if i.statistics}
         collected = _statistics(plan, {**files, **(statistics or {})})
         for source in collected.values():
             closing.callback(source.close)
-        layout = lay_out(plan, how, models, collected)
+        layout = lay_out(plan, how, matched.models, collected)
         closing.pop_all()
     if plan.chat_template is not None:
         warnings.append("chat_template is not set: the output has that of its tokenizer")
-    return Opened(plan, how, models, layout, [*warnings, *layout.notes], tokenizer, tuple(collected.values()))
+    return Opened(plan, how, models, layout, [*warnings, *layout.notes], matched, tuple(collected.values()))
 
 
 def _plan(plan: Plan | Mapping[str, Any] | Path | str) -> Plan:
@@ -176,9 +176,11 @@ def merge(
             engine = Engine(writer, threads=threads, block=block, observer=recorder, progress=progress)
             engine.run(opened.layout.jobs)
             files = writer.finish()
-            if opened.tokenizer is not None:
-                files += carry_over(opened.tokenizer.folder, {}, folder, {})
+            tokenizer = opened.matched.tokenizer
+            if tokenizer is not None:
+                files += carry_over(tokenizer.folder, {}, folder, {})
             files += carry_over(opened.origin.folder, opened.origin.config, folder, _changes(opened))
+            opened.matched.finish(folder)
             result = {
                 "method": opened.plan.merge_method,
                 "seconds": time.perf_counter() - began,
@@ -213,7 +215,8 @@ def _full_disk(out: Path) -> Iterator[None]:
 
 
 def _changes(opened: Opened) -> dict[str, Any]:
-    return {"layers": opened.layout.layers, "dtype": opened.plan.out_dtype or opened.plan.dtype}
+    dtype = opened.plan.out_dtype or opened.plan.dtype
+    return {"layers": opened.layout.layers, "dtype": dtype, "vocab_size": opened.matched.size}
 
 
 def _check_room(out: Path, opened: Opened) -> None:

@@ -107,12 +107,34 @@ class Module(_Part):
     parameters: Parameters = Field(default_factory=dict)
 
 
+class TokenModel(_Part):
+    """A row for a token: zeros, or that of another token (or number) of a model."""
+
+    kind: Literal["zero", "model_token"]
+    model: str | None = None
+    token: str | None = None
+    token_id: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _one_token(self) -> TokenModel:
+        if self.kind == "model_token" and (self.model is None or (self.token is None) == (self.token_id is None)):
+            raise ValueError("model_token needs a model, and either token or token_id")
+        return self
+
+
+class TokenSource(_Part):
+    """Where the row of a token comes from; ``force``: also for models that have the token."""
+
+    source: TokenModel | str | None = None
+    force: bool = False
+
+
 class Tokens(_Part):
     """mergekit's ``tokenizer``: whose vocabulary the output has."""
 
     source: str | None = None
-    tokens: dict[str, Any] = Field(default_factory=dict)
-    pad_to_multiple_of: int | None = None
+    tokens: dict[str, TokenSource] = Field(default_factory=dict)
+    pad_to_multiple_of: int | None = Field(default=None, ge=1)
 
 
 class Plan(_Part):
