@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -181,20 +180,3 @@ def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path) -> None
     largest = max(4 * t.numel() for t in base.values())
     assert found.written_bytes == size and found.read_bytes == 2 * size and found.tensors == len(base)
     assert found.memory_bytes == largest * (2 + 2 + method("slerp").temporaries) and found.seconds > 0
-
-
-def test_whose_tokenizer(tmp_path: Path) -> None:
-    family(tmp_path)
-    models = {"merge_method": "linear", "models": [{"model": "a"}, {"model": "b"}], "parameters": {"weight": 1}}
-    for name, vocabulary in (("a", {"x": 0}), ("b", {"x": 0, "y": 1})):
-        (tmp_path / name / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
-    merge(models | {"tokenizer_source": "b"}, tmp_path / "out", root=tmp_path)
-    assert '"y"' in (tmp_path / "out" / "tokenizer.json").read_text()
-    with pytest.raises(MergeError, match='vocabularies of "a" and "b" differ'):
-        open_plan(models | {"tokenizer_source": "union"}, root=tmp_path)
-    with pytest.raises(MergeError, match='"c" is neither base nor union'):
-        open_plan(models | {"tokenizer_source": "c"}, root=tmp_path)
-    with pytest.raises(MergeError, match="pad_to_multiple_of are not supported"):
-        open_plan(models | {"tokenizer": {"source": "base", "pad_to_multiple_of": 8}}, root=tmp_path)
-    (tmp_path / "b" / "tokenizer.json").write_text((tmp_path / "a" / "tokenizer.json").read_text())
-    assert open_plan(models | {"tokenizer_source": "union"}, root=tmp_path).tokenizer is None

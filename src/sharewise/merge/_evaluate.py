@@ -14,12 +14,12 @@ from ._sources import Source
 
 Scores = dict[str, float]
 """Task -> score; higher is better."""
+MERGED = "merged"
+"""What the merged model is called among the scores of a bill."""
 Evaluator = Callable[[Mapping[str, Tensor]], Mapping[str, float]]
 """A state dict -> its score for every task, higher being better, on validation data."""
 
 
-MERGED = "merged"
-"""What the merged model is called among the scores."""
 
 
 class SourceState(Mapping[str, Tensor]):

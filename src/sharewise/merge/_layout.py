@@ -13,6 +13,7 @@ from ._engine import Job, Part
 from ._layers import Place, comes_first, place_of, stacks
 from ._method import Method
 from ._plan import Input, Parameters, Plan, Reference, Slice
+from ._rows import is_vocabulary
 from ._settings import Asker
 from ._sources import Source
 from ._tensorfile import TensorInfo
@@ -256,8 +257,8 @@ def _missing(out: _Out, part: _Slice, exclude: Sequence[str]) -> MergeError:
 def _shapes(out: _Out, first: Part, other: Part) -> MergeError:
     a, b = list(first.info.shape), list(other.info.shape)
     hint = ""
-    if len(a) == len(b) and a[1:] == b[1:] and comes_first(out.name):
-        hint = "; their vocabularies differ, and rows are not matched by token"
+    if len(a) == len(b) and a[1:] == b[1:] and is_vocabulary(out.name):
+        hint = "; their vocabularies differ: set tokenizer_source: union (or base) to match rows by token"
     return MergeError(
         f'tensor "{out.name}" is {a} in "{first.source.name}" and {b} in "{other.source.name}": models to be '
         f"merged must have one architecture{hint}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,20 +12,21 @@ import torch
 from torch import Tensor
 
 from ..errors import MergeError
+from ._layers import place_of
 from ._sources import Source
 from ._tensorfile import TensorInfo
 
 ZERO, MEAN, PADDING = -1, -2, -3
 """Where a row comes from that no one model gives: zeros; the mean of the models that have it; the mean of all rows."""
 _NAMES = re.compile(
-    r"(^|\.)((embed_tokens|wte|word_embeddings|tok_embeddings|embed_in|embed_out|embeddings|shared|lm_head|encoder_embed)"
+    r"(^|\.)((embed_tokens|wte|word_embeddings|tok_embeddings|embed_in|embed_out|embeddings|shared|lm_head)"
     r"\.(weight|bias)|cls\.predictions\.(bias|decoder\.(weight|bias)))$|^output\.weight$"
 )
 
 
 def is_vocabulary(tensor: str) -> bool:
     """Whether a tensor has a row for every token, by its name."""
-    return _NAMES.search(tensor) is not None
+    return _NAMES.search(tensor) is not None and place_of(tensor) is None
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,7 @@ class Rows:
         donor, row = self.donor[first:last], self.row[first:last]
         breaks = (donor[1:] != donor[:-1]) | ((row[1:] != row[:-1] + 1) & (donor[1:] >= 0)) | (donor[1:] == MEAN)
         starts = [0, *(breaks.nonzero().view(-1) + 1).tolist(), last - first]
-        return [
-            (first + a, first + b, int(donor[a]), int(row[a]))
-            for a, b in zip(starts, starts[1:], strict=False)
-            if b > a
-        ]
+        return [(first + a, first + b, int(donor[a]), int(row[a])) for a, b in itertools.pairwise(starts) if b > a]
 
 
 class MatchedSource(Source):

@@ -42,9 +42,10 @@ def match(plan: Plan, models: Mapping[Reference, Source]) -> Matched:
     """Models as the plan's ``tokenizer_source`` (or ``tokenizer``) wants them.
 
     Rows are matched by token (as in mergekit): a token a model lacks gets the row of the only model that has it, else
-    of the base if that has it, else the mean of the models that have it, else zeros; ``tokenizer.tokens`` says otherwise
-    for single tokens. Rows for padding get the mean of all rows. Raises :class:`MergeError` for a source that is no
-    model of the plan, a model without tokenizer files, and tokens whose rows are asked of a model that lacks them.
+    of the base if that has it, else the mean of the models that have it, else zeros; ``tokenizer.tokens`` says
+    otherwise for single tokens. Rows for padding get the mean of all rows. Raises :class:`MergeError` for a source that
+    is no model of the plan, a model without tokenizer files, and tokens whose rows are asked of a model that lacks
+    them.
     """
     wanted = plan.tokenizer.source or "union" if plan.tokenizer else plan.tokenizer_source
     if wanted is None:
@@ -54,15 +55,15 @@ def match(plan: Plan, models: Mapping[Reference, Source]) -> Matched:
     owner = origin if wanted in ("base", "union") else _named(wanted, models, "tokenizer_source")
     carried = None if owner == origin else models[owner]
     found = {r: read_vocabulary(models[r].folder, models[r].name) for r in order}
-    if all(v is None for v in found.values()) or (not plan.tokenizer and _alike(found, models)):
+    asked = plan.tokenizer.tokens if plan.tokenizer else {}
+    multiple = plan.tokenizer.pad_to_multiple_of if plan.tokenizer else None
+    if not asked and not multiple and _alike(found, models):
         return Matched(models, carried)
     own = {r: _own(v, r, found[owner], models) for r, v in found.items()}
     known = own[owner]
     target = known.joined(own[r] for r in order) if wanted == "union" else known
-    asked = plan.tokenizer.tokens if plan.tokenizer else {}
     target = target.joined([Vocabulary({token: i for i, token in enumerate(asked)})])
     size = target.size
-    multiple = plan.tokenizer.pad_to_multiple_of if plan.tokenizer else None
     size = -(-size // multiple) * multiple if multiple else size
     maker = _Maker(order, own, target, plan.base_model, asked, models)
     sources = [models[r] for r in order]

@@ -69,7 +69,7 @@ def read_vocabulary(folder: Path | None, name: str) -> Vocabulary | None:
         else:
             return None
         added = _json(folder / ADDED) if (folder / ADDED).is_file() else {}
-        return Vocabulary({**ids, **{str(t): int(i) for t, i in added.items()}}, {t: _PLAIN for t in added})
+        return Vocabulary({**ids, **{str(t): int(i) for t, i in added.items()}}, dict.fromkeys(added, _PLAIN))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise MergeError(f'the tokenizer of "{name}" cannot be read ({error!r}): copy or download it again') from None
 

@@ -9,10 +9,11 @@ from typing import Any
 from ...files import write_json, write_text
 from ...page import clean, number, share
 from ...page import render as render_page
+from .._evaluate import MERGED
 from .._folder import BILL, PAGE
 from ._levels import Numbers, known_numbers, level_tables, models_table, pairs
 from ._maps import MAPS, cosines_figure, layers_figure
-from ._scores import MERGED, best_before, scores_of, scores_table
+from ._scores import best_before, scores_of, scores_table
 
 
 def write_bill(bill: Mapping[str, Any], folder: Path | str) -> None:

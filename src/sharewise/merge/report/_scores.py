@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...page import Cell, Column, Row, Table, clean, label, number, signed, value
+from .._evaluate import MERGED
 from ._levels import Numbers
-
-MERGED = "merged"
-"""What the merged model is called among the scores."""
 
 
 def scores_of(bill: Numbers) -> Mapping[str, Mapping[str, float | None]]:
