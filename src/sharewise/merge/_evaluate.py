@@ -20,8 +20,6 @@ Evaluator = Callable[[Mapping[str, Tensor]], Mapping[str, float]]
 """A state dict -> its score for every task, higher being better, on validation data."""
 
 
-
-
 class SourceState(Mapping[str, Tensor]):
     """A model's tensors, each read when it is asked for."""
 
