@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from helpers.checkpoints import family
@@ -96,6 +97,7 @@ def test_the_objective_decides() -> None:
     ("change", "error", "message"),
     [
         ({"space": {"wieght": (0, 1)}}, MergeError, 'no parameter "wieght"; did you mean "weight"'),
+        ({"space": {"weight": 0.5}}, OptionError, r"must be a Range, \(low, high\) or a list, found 0.5"),
         ({"space": {}}, OptionError, "the space is empty"),
         ({"space": {"weight": (1, 1)}}, OptionError, "holds nothing to search"),
         ({"space": {"weight": Range(0, 1, log=True)}}, OptionError, "holds nothing to search"),
@@ -145,6 +147,23 @@ def test_greedy_soup_by_hand() -> None:
     assert [name for name, _, _ in found.tried] == ["a", "b", "c", "d"]
     with pytest.raises(MergeError, match="no model"):
         greedy_soup({}, score)
+
+
+def test_models_may_be_files(tmp_path: Path) -> None:
+    places = {}
+    for name, state in {**MODELS, "base": BASE}.items():
+        places[name] = tmp_path / f"{name}.safetensors"
+        save_file(state, places[name])
+    base = places.pop("base")
+    options: dict[str, Any] = {"space": {"weight": Range(0.0, 1.0, each=True)}, "trials": 3, "evaluate": near}
+    assert search("task_arithmetic", places, base, **options).trials == look(trials=3).trials
+    assert greedy_soup(places, near).tried == greedy_soup(MODELS, near).tried
+
+
+def test_a_model_may_be_called_base() -> None:
+    named = {"base": MODELS["a"], "b": MODELS["b"]}
+    merged = merge_states("task_arithmetic", named, BASE, weight={"base": 1.0, "b": 0.5})
+    assert torch.equal(merged["l.0.w"], torch.tensor([1.0, 0.5, 0.0]))
 
 
 def test_evaluators_of_modules() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..errors import MergeError
-from ._sources import Source
+from ._sources import Source, open_source
 
 Scores = dict[str, float]
 """Task -> score; higher is better."""
@@ -59,6 +60,11 @@ def evaluator(model: nn.Module, score: Callable[[nn.Module], Mapping[str, float]
         return score(work)
 
     return evaluate
+
+
+def state_of(model: Mapping[str, Tensor] | Path | str, name: str) -> Mapping[str, Tensor]:
+    """A state dict as it is, or one that reads a folder or file."""
+    return model if isinstance(model, Mapping) else SourceState(open_source(model, name))
 
 
 def scores_of(evaluate: Evaluator, state: Mapping[str, Tensor], whose: str) -> Scores:

@@ -27,12 +27,14 @@ from ._paths import locate
 from ._plan import Plan, Reference, load_plan, make_plan
 from ._registry import all_parameters, method
 from ._settings import check_names
-from ._sources import Source, StateSource, open_source
+from ._sources import Source, open_source
 from ._statistics import Given, open_statistics
 from ._tensorfile import TensorInfo
 from ._tokenizers import Matched, match
 from ._writer import ShardWriter, StateWriter
 
+State = Mapping[str, Tensor] | Path | str
+"""A model in memory, or where it is: a folder or a ``.safetensors`` file."""
 SHARD = 5_000_000_000
 """Bytes of a shard."""
 _SLACK = 50_000_000
@@ -233,8 +235,8 @@ def _check_room(out: Path, opened: Opened) -> None:
 
 def merge_states(
     name: str,
-    models: Mapping[str, Mapping[str, Tensor]],
-    base: Mapping[str, Tensor] | None = None,
+    models: Mapping[str, State],
+    base: State | None = None,
     *,
     statistics: Mapping[str, Given] | None = None,
     exclude: Sequence[str] = (),
@@ -246,8 +248,8 @@ def merge_states(
 
     Args:
         name: a method of :func:`available`.
-        models: state dicts by name.
-        base: the state dict all were fine-tuned from, for the methods that need it.
+        models: state dicts by name; or where one is, a folder or ``.safetensors`` file, which is read as it is needed.
+        base: what all were fine-tuned from, for the methods that need it.
         statistics: what :func:`collect_gram` or :func:`collect_fisher` found (or a file of it), by model.
         exclude: tensors the result is to lack (each task's head): names, modules (``"heads"``), or patterns with ``*``.
         missing: ``keep`` carries tensors over that one model lacks.
@@ -274,13 +276,20 @@ def merge_states(
         "exclude": list(exclude),
         "missing": missing,
     }
-    sources = {Reference(path=m): StateSource(m, state) for m, state in models.items()}
+    origin = "base" if "base" not in models else "the base"
     if base is not None:
-        content["base_model"] = {"path": "base"}
-        sources[Reference(path="base")] = StateSource("base", base)
+        content["base_model"] = {"path": origin}
     plan = make_plan(content)
     check_names(how, plan.all_parameters(), all_parameters())
-    jobs: list[Job] = lay_out(plan, how, sources, _statistics(plan, statistics or {})).jobs
-    writer = StateWriter({job.name: job.info for job in jobs})
-    Engine(writer, threads=threads).run(jobs)
+    with ExitStack() as closing:
+        sources = {}
+        for m, state in {**models, **({origin: base} if base is not None else {})}.items():
+            sources[Reference(path=m)] = open_source(state, m)
+            closing.callback(sources[Reference(path=m)].close)
+        collected = _statistics(plan, statistics or {})
+        for source in collected.values():
+            closing.callback(source.close)
+        jobs: list[Job] = lay_out(plan, how, sources, collected).jobs
+        writer = StateWriter({job.name: job.info for job in jobs})
+        Engine(writer, threads=threads).run(jobs)
     return writer.state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor
 from ..errors import MergeError, OptionError, nearest
 from ..files import read_json, write_json
 from ._evaluate import Evaluator, mean_score, scores_of
-from ._merge import merge_states
+from ._merge import State, merge_states
 from ._needs import declare
 from ._registry import method
 from ._statistics import Given
@@ -78,8 +79,8 @@ class Found:
 @declare(base="as the method", data="as the method", labels="scores")
 def search(
     name: str,
-    models: Mapping[str, Mapping[str, Tensor]],
-    base: Mapping[str, Tensor] | None = None,
+    models: Mapping[str, State],
+    base: State | None = None,
     *,
     evaluate: Evaluator,
     space: Space,
@@ -186,7 +187,7 @@ def _dimensions(name: str, models: Sequence[str], space: Space) -> Iterator[_Dim
         if isinstance(given, list):
             yield _Dimension(parameter, parameter, None, given)
             continue
-        wanted = given if isinstance(given, Range) else Range(*given)
+        wanted = given if isinstance(given, Range) else _pair(parameter, given)
         kind = own[parameter]
         if not wanted.low < wanted.high or (wanted.log and wanted.low <= 0) or wanted.layers < 1:
             raise OptionError(f'the range of "{parameter}" holds nothing to search: {wanted}')
@@ -199,6 +200,12 @@ def _dimensions(name: str, models: Sequence[str], space: Space) -> Iterator[_Dim
                 label = parameter + (f"[{model}]" if model is not None else "")
                 label += f"[{layer}]" if layer is not None else ""
                 yield _Dimension(label, parameter, wanted, None, model, layer)
+
+
+def _pair(parameter: str, given: Any) -> Range:
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise OptionError(f'the space of "{parameter}" must be a Range, (low, high) or a list, found {given!r}')
+    return Range(*given)
 
 
 def _check(dimensions: Sequence[_Dimension], sampler: str, trials: int, fixed: Mapping[str, Any], space: Space) -> None:
@@ -268,7 +275,8 @@ def _former(log: Path | str | None, about: Mapping[str, Any]) -> list[Trial]:
         former, trials = content["search"], [Trial(**t) for t in content["trials"]]
     except (ValueError, KeyError, TypeError):
         raise MergeError(f'"{log}" is no log of a search: choose another name') from None
-    different = [key for key in about if former.get(key) != about[key]]
+    wanted = json.loads(json.dumps(about))  # as the log has it: tuples are lists there
+    different = [key for key in wanted if former.get(key) != wanted[key]]
     if different:
         raise MergeError(f'"{log}" is of another search ({", ".join(different)} differ): choose another name')
     return trials

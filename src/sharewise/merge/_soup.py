@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import MergeError
-from ._evaluate import Evaluator, Scores, mean_score, scores_of
-from ._merge import merge_states
+from ._evaluate import Evaluator, Scores, mean_score, scores_of, state_of
+from ._merge import State, merge_states
 from ._needs import declare
 
 
@@ -32,7 +32,7 @@ class Soup:
 
 @declare(labels="scores")
 def greedy_soup(
-    models: Mapping[str, Mapping[str, Tensor]],
+    models: Mapping[str, State],
     evaluate: Evaluator,
     *,
     objective: Callable[[Mapping[str, float]], float] = mean_score,
@@ -44,7 +44,7 @@ def greedy_soup(
     model on the data of ``evaluate``, which must be validation data.
 
     Args:
-        models: state dicts by name, of one architecture.
+        models: state dicts by name, of one architecture, or where they are; one by one in memory then.
         evaluate: a state dict -> score a task, higher being better.
         objective: what decides, of a model's scores; the mean over tasks by default.
         exclude: tensors the soup is to lack, names, modules or patterns.
@@ -53,7 +53,7 @@ def greedy_soup(
     """
     if not models:
         raise MergeError("there is no model to make a soup of")
-    own = {name: scores_of(evaluate, state, f'model "{name}"') for name, state in models.items()}
+    own = {name: scores_of(evaluate, state_of(state, name), f'model "{name}"') for name, state in models.items()}
     order = sorted(models, key=lambda name: -objective(own[name]))
     members: list[str] = []
     state: dict[str, Tensor] = {}
