@@ -1,8 +1,10 @@
 """Every balancing method against single-task networks, equal weighting and a grid of constant weights.
 
-    SHAREWISE_DATA=FOLDER python benchmarks/balancers.py [--page docs/bench.md]
+    SHAREWISE_DATA=FOLDER python benchmarks/balancers.py [--page docs/bench.md] [--keep benchmarks/balancers.json]
+    python benchmarks/balancers.py --replay benchmarks/balancers.json [--page docs/bench.md]
 
-Runs are kept one by one in --records; a comparison that was interrupted continues there. The table comes with
+Runs are kept one by one in --records; a comparison that was interrupted continues there. --keep writes the chosen runs
+to a small file, from which --replay makes table and page again without running anything. The table comes with
 pip install "sharewise[data]"; the images are read from FOLDER (or --data), filled like this:
 
     cd FOLDER
@@ -32,12 +34,14 @@ import sharewise as sw
 from balancer_bench import page
 from balancer_bench.problems import PROBLEMS, Missing, Sizes, describe
 from balancer_bench.runs import GRID, SINGLE, Record, Setup, Store, run_all
-from balancer_bench.verdict import SetVerdict, judge
+from balancer_bench.verdict import SetVerdict, compact, judge
 from sharewise.study import parse_seeds
 
 TABLE = "health_insurance"
 SETUPS = {"fashion_digits": Setup(), "emoji": Setup(epochs=3), TABLE: Setup(epochs=3)}
 """Small and short, so that all methods and seeds take about a quarter of an hour on one core."""
+LONG = Setup(Sizes(640, 320, 320), epochs=20, rates=(1e-3, 3e-3, 1e-2, 3e-2))
+"""Fewer rows, seen until they are learned by heart: all methods, rates and seeds take about 40 minutes on one core."""
 SMOKE = Setup(Sizes(200, 100, 100), epochs=1, rates=(1e-2,))
 QUICK = Setup(Sizes(640, 320, 320), epochs=3, rates=(1e-2,))
 
@@ -73,7 +77,8 @@ def choose(options: argparse.Namespace) -> Choice:
         changed["rates"] = tuple(float(r) for r in options.rates.split(","))
     if options.epochs:
         changed["epochs"] = options.epochs
-    return Choice({name: replace(SETUPS[name], **changed) for name in sets}, seeds, methods)
+    setups = dict.fromkeys(sets, LONG) if options.long else SETUPS
+    return Choice({name: replace(setups[name], **changed) for name in sets}, seeds, methods)
 
 
 def compare(choice: Choice, folder: Path | None, store: Store) -> tuple[list[SetVerdict], str]:
@@ -105,6 +110,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="default: chosen by set")
     parser.add_argument("--records", type=Path, help="default: runs/balancers.jsonl, -quick or -smoke with those")
     parser.add_argument("--page", type=Path, help="write the page there")
+    parser.add_argument("--keep", type=Path, help="write the chosen runs there, for --replay")
+    parser.add_argument("--replay", type=Path, help="judge the runs in this file again; nothing is run")
+    parser.add_argument("--long", action="store_true", help="20 epochs and four learning rates, on half the rows")
     parser.add_argument("--quick", action="store_true", help="all methods, the table only, two seeds: a minute or so")
     parser.add_argument("--smoke", action="store_true", help="a few methods, the table only: seconds")
     options = parser.parse_args(arguments)
@@ -120,30 +128,50 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def command_of(options: argparse.Namespace) -> str:
     """The command that does the same comparison."""
     given = [f"--{k} {v}" for k in ("sets", "methods", "seeds", "rates", "epochs") if (v := getattr(options, k))]
-    flags = [f"--{k}" for k in ("quick", "smoke") if getattr(options, k)]
+    flags = [f"--{k}" for k in ("long", "quick", "smoke") if getattr(options, k)]
     words = [
         "SHAREWISE_DATA=FOLDER python benchmarks/balancers.py",
         *given,
         *flags,
-        f"--page {options.page.as_posix()}",
+        *(f"--{k} {v.as_posix()}" for k in ("page", "keep") if (v := getattr(options, k))),
     ]
     return " ".join(words)
+
+
+def replay(path: Path) -> tuple[list[SetVerdict], dict[str, Any]]:
+    """The verdicts on kept runs, and what else was kept."""
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    return [judge(kept["records"], name) for name in kept["about"]], kept
+
+
+def keep(path: Path, what: Mapping[str, Any], records: Sequence[Record]) -> None:
+    """Write what a page needs, a record a line."""
+    lines = ",\n".join(json.dumps(r, separators=(",", ":")) for r in compact(records))
+    head = json.dumps(what, indent=1).removesuffix("\n}")
+    path.write_text(f'{head},\n "records": [\n{lines}\n]}}\n', encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
     torch.set_num_threads(1)
-    choice = choose(options)
-    kind = "-smoke" if options.smoke else "-quick" if options.quick else ""
-    store = Store(options.records or Path(f"runs/balancers{kind}.jsonl"))
-    verdicts, missing = compare(choice, None if options.data is None else Path(options.data), store)
+    if options.replay:
+        verdicts, what = replay(options.replay)
+    else:
+        choice = choose(options)
+        kind = "-smoke" if options.smoke else "-quick" if options.quick else ""
+        store = Store(options.records or Path(f"runs/balancers{kind}.jsonl"))
+        verdicts, missing = compare(choice, None if options.data is None else Path(options.data), store)
+        about = {v.name: f"{describe(v.name)}. {choice.setups[v.name].training()}" for v in verdicts}
+        what = {"command": command_of(options), "about": about, "missing": missing}
+        if options.keep:
+            keep(options.keep, what, choice.of(store.records))
     for v in verdicts:
         print(f"\n{v.name}, {len(v.seeds)} seeds. {page.sentence(v)}\n\n{page.table(v)}")
     if options.page:
-        about = {v.name: f"{describe(v.name)}. {choice.setups[v.name].training()}" for v in verdicts}
-        options.page.write_text(page.write(verdicts, about, command_of(options), missing), encoding="utf-8")
+        options.page.write_text(page.write(verdicts, what["about"], what["command"], what["missing"]), encoding="utf-8")
+    seeds = max((len(v.seeds) for v in verdicts), default=0)
     summary = {v.name: {"better": v.better(True), "worse": v.worse(True), "of": len(v.methods())} for v in verdicts}
-    print("\n" + json.dumps({"seeds": len(choice.seeds), "after_holm": summary}))
+    print("\n" + json.dumps({"seeds": seeds, "after_holm": summary}))
 
 
 if __name__ == "__main__":

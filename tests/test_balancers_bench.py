@@ -124,3 +124,16 @@ def test_a_set_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Capture
     verdicts, missing = balancers.compare(balancers.choose(options), tmp_path, Store(tmp_path / "runs.jsonl"))
     assert not verdicts and "emoji.json" in missing
     assert "emoji is skipped" in capsys.readouterr().err
+
+
+def test_kept_runs_say_the_same(tmp_path: Path) -> None:
+    made = runs({"equal": 1.25, "good": 1.0, "bad": 1.5})
+    worse = [{**r, "objective": 0.9, "rate": 0.1, "test": dict.fromkeys(r["test"], 9.0), "cpu": 2.0} for r in made]
+    failed = record("bad", 0, {"a": 1.0}, failed="a loss became NaN", rate=0.2, steps=0)
+    tried = [{**r, "peak_mb": 2.0 if r["arm"] == "good" else 1.0} for r in [*made, *worse]] + [failed]
+    path = tmp_path / "kept.json"
+    balancers.keep(path, {"command": "c", "about": {"made": "Made up. By hand"}, "missing": ""}, tried)
+    (again,), what = balancers.replay(path)
+    assert table(again) == table(judge(tried, "made")) and "(1 run failed)" in table(again)
+    assert line(again, "good").memory == 2 and what["command"] == "c"
+    assert len(json.loads(path.read_text())["records"]) == len(made) + 1

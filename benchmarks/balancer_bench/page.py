@@ -37,7 +37,8 @@ from its runs:
 - Intervals are 95 % over paired seeds, widened because the seeds' training rows overlap (Nadeau, Bengio 2003). `p` is
   that of no difference to `equal`, adjusted for the number of methods on the set (Holm).
 - *cost* is CPU time of a training step over that of `equal`, in the same process with one thread, median over seeds;
-  for single-task networks that of all of them.
+  for single-task networks that of all of them. *memory* is the peak of all tensors (model, optimizer, balancer, two
+  steps of training) over that of `equal`; for single-task networks that of the largest.
 - No method was left out. `constant` is the grid; `rotograd` gets the representation's width, and its heads read rotated
   representations; `aim` is guided by the next training batch; `modo` and `sdmgrad` take one batch a step, as `sw.fit`
   gives them.
@@ -94,8 +95,17 @@ def _against_single(verdicts: Sequence[SetVerdict]) -> str:
 
 def table(verdict: SetVerdict) -> str:
     """One row an arm, best first."""
-    head = "| method | delta_m against single-task [95 %] | against `equal` [95 %] | p (Holm) | worst task | cost |"
-    return "\n".join([head, "|---|---|---|---|---|---|", *map(_row, verdict.lines)])
+    columns = (
+        "delta_m against single-task [95 %]",
+        "against `equal` [95 %]",
+        "p (Holm)",
+        "worst task",
+        "cost",
+        "memory",
+    )
+    return "\n".join(
+        [f"| method | {' | '.join(columns)} |", "|---|---|---|---|---|---|---|", *map(_row, verdict.lines)]
+    )
 
 
 def _row(line: Line) -> str:
@@ -103,7 +113,15 @@ def _row(line: Line) -> str:
     name = {SINGLE: "single-task networks", GRID: "`constant`, grid"}.get(line.arm, f"`{line.arm}`")
     failed = f" ({_many(line.failed, 'run')} failed)" if line.failed else ""
     p = "" if line.p is None else "< 0.001" if line.p < 0.001 else f"{line.p:.3f}"
-    cells = (name + failed, _interval(line.single), _interval(line.equal), p, worst, f"{line.cost:.1f}")
+    cells = (
+        name + failed,
+        _interval(line.single),
+        _interval(line.equal),
+        p,
+        worst,
+        f"{line.cost:.1f}",
+        f"{line.memory:.1f}",
+    )
     return "| " + " | ".join(cells) + " |"
 
 

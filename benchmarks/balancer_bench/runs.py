@@ -7,11 +7,14 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 import sharewise as sw
 from sharewise.balance import Balancer, RotoGrad
@@ -121,13 +124,14 @@ class Training:
         """One pass; only this is timed."""
         wall, cpu = time.perf_counter(), time.process_time()
         for number, batch in enumerate(batches):
-            self._step(batch, batches[(number + 1) % len(batches)])
+            self.step(batch, batches[(number + 1) % len(batches)])
         self.balancer.end_epoch()
         self.wall += time.perf_counter() - wall
         self.cpu += time.process_time() - cpu
         self.steps += len(batches)
 
-    def _step(self, batch: Batch, other: Batch) -> None:
+    def step(self, batch: Batch, other: Batch) -> None:
+        """One step on ``batch``; methods that want a second batch get ``other``."""
         before = random_state()
         self.optimizer.zero_grad()
         losses = losses_of(self.model, self.tasks, batch)
@@ -172,6 +176,23 @@ def run(problem: Problem, arm: Arm, seed: int, rate: float, setup: Setup) -> Rec
     parameters = sum(p.numel() for p in training.shared_model.parameters())
     cost = {"steps": training.steps, "cpu": training.cpu, "wall": training.wall, "parameters": parameters}
     return {**best, **cost}
+
+
+def peak_memory(problem: Problem, arm: Arm, seed: int, rate: float, setup: Setup) -> float:
+    """Most megabytes of tensors at a time: model, optimizer, balancer and two steps of training, without the data."""
+    tasks = tuple(t for t in problem.tasks if arm.task in ("", t.name))
+    batches = list(problem.splits.train.batches(setup.batch, seed=seed, epoch=0, shuffle=True))[:3]
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        training = Training(problem, tasks, arm, seed, rate)
+        for batch, other in pairwise(batches):
+            training.step(batch, other)
+    with TemporaryDirectory() as folder:
+        watched.export_chrome_trace(f"{folder}/trace.json")
+        events = json.loads(Path(folder, "trace.json").read_text())["traceEvents"]
+    # The allocator's count starts at zero with the first profile of a process, and goes on over later ones.
+    held = [(e["args"]["Total Allocated"], e["args"]["Bytes"]) for e in events if e["name"] == "[memory]"]
+    start = held[0][0] - held[0][1]
+    return (max(total for total, _ in held) - start) / 2**20
 
 
 def main(tasks: Sequence[Task], metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -239,5 +260,7 @@ def run_all(
                 what |= {"arm": arm.name, "task": arm.task, "weights": list(arm.weights)}
                 if key(what) not in store.done:
                     record = what | run(problem, arm, seed, rate, setup)
+                    if seed == next(iter(problems)) and rate == setup.rates[0]:  # the same under every seed and rate
+                        record["peak_mb"] = peak_memory(problem, arm, seed, rate, setup)
                     store.add(record)
                     yield record

@@ -24,7 +24,8 @@ class Line:
 
     ``single``, ``equal``: delta_m against single-task networks and against equal weighting, or ``None`` for the arm
     itself. ``p``: of "no difference to equal", adjusted over the set's methods (Holm). ``worst``: the task with the
-    smallest mean change against single-task, and that change. ``cost``: CPU time per step, 1 for equal weighting.
+    smallest mean change against single-task, and that change. ``cost`` and ``memory``: CPU time per step and the peak
+    of tensors in training, 1 for equal weighting.
     """
 
     arm: str
@@ -33,6 +34,7 @@ class Line:
     p: float | None
     worst: tuple[str, float] | None
     cost: float
+    memory: float
     failed: int
     rates: tuple[float, ...]
 
@@ -131,6 +133,7 @@ def _line(
         p=None if equal is None else two_sided_p(equal.mean, equal.se, equal.df),
         worst=None if alone is None else min(zip(tasks, alone.mean(0).tolist(), strict=True), key=lambda x: x[1]),
         cost=_cost(records, arm),
+        memory=_memory(records, arm),
         failed=sum("failed" in r for r in own),
         rates=tuple(sorted({p["rate"] for p in picked if p is not None})),
     )
@@ -149,6 +152,51 @@ def _cost(records: Sequence[Record], arm: str) -> float:
     seeds = sorted({r["seed"] for r in records if r["arm"] == arm})
     ratios = [per_step(arm, s) / equal for s in seeds if (equal := per_step(EQUAL, s))]
     return statistics.median(ratios) if ratios else math.nan
+
+
+def _memory(records: Sequence[Record], arm: str) -> float:
+    """The peak over that of equal weighting, where measured; for single-task, of its largest network."""
+
+    def most(which: str, seed: int) -> float | None:
+        found = [r["peak_mb"] for r in records if r["arm"] == which and r["seed"] == seed and "peak_mb" in r]
+        return max(found, default=None)
+
+    pairs = [(most(arm, s), most(EQUAL, s)) for s in sorted({r["seed"] for r in records})]
+    ratios = [own / equal for own, equal in pairs if own is not None and equal is not None]
+    return statistics.median(ratios) if ratios else math.nan
+
+
+def compact(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The fewest records that :func:`judge` says the same about: of each arm, seed and task the chosen run.
+
+    It carries the median CPU time a step and the peak of memory of all that were tried; failed runs stay.
+    """
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for r in records:
+        groups.setdefault((r["set"], r["arm"], r["seed"], r["task"]), []).append(r)
+    kept = []
+    for tried in groups.values():
+        best = chosen(tried)
+        if best is not None:
+            timed = [r for r in tried if r["steps"]]
+            more: dict[str, Any] = {"steps": 1, "cpu": statistics.median(r["cpu"] / r["steps"] for r in timed)}
+            if peaks := [r["peak_mb"] for r in tried if "peak_mb" in r]:
+                more["peak_mb"] = max(peaks)
+            kept.append(_short({**best, **more}))
+        kept += [_short(r) for r in tried if "failed" in r]
+    return kept
+
+
+_FIELDS = ("set", "arm", "task", "seed", "rate", "rows", "objective", "test", "steps", "cpu", "peak_mb", "failed")
+
+
+def _short(record: Record) -> dict[str, Any]:
+    def rounded(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(f"{value:.7g}")
+        return {k: rounded(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    return {name: rounded(record[name]) for name in _FIELDS if name in record}
 
 
 def _adjusted(lines: Sequence[Line]) -> list[Line]:
