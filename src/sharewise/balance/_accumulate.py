@@ -79,7 +79,7 @@ class Accumulation:
         parts: list[Part | None] = []
         for last, sample in zip([*[False] * (len(samples) - 1), True], samples, strict=True):
             present = Present.of(sample, self.reducer)
-            if self.rows:
+            if self.rows and self.batches == 1:  # over several, a task may be in some only
                 check_wanted(self.rows, present.names, representation)
             self.balancer.check_names(len(present.names), present.names)
             if self.on_nonfinite != "ignore":

@@ -15,6 +15,7 @@ from ..errors import OptionError
 from ..schedule import Schedule
 from ..sharing import check_model
 from ..tasks import Task, check_tasks
+from ._ascent import check_passes
 from ._callbacks import Callback
 from ._fitted import Fitted
 from ._logs import make_logs
@@ -64,7 +65,9 @@ def fit(
             tasks. The others have no loss in the step, and their heads no gradient, so that no optimizer moves them. Of
             a :class:`sharewise.PerTaskSource` only the step's tasks are read, each from where it stopped.
         optimizer: ``make(parameter groups) -> Optimizer``, or an optimizer that already holds the model's and the
-            balancer's parameters. Default: AdamW with ``learning_rate`` and ``weight_decay`` (none on the balancer's
+            balancer's parameters. One of :mod:`sharewise.optim` gets what it asks for: the tasks' gradient rows, and a
+            first backward pass of the mean loss where it takes two (both with the same dropout; the history has the
+            losses of the second). Default: AdamW with ``learning_rate`` and ``weight_decay`` (none on the balancer's
             own parameters).
         scheduler: ``make(optimizer) -> learning-rate scheduler``, stepped once an epoch.
         epochs: most epochs. batch_size: examples a batch (and a rank).
@@ -108,6 +111,7 @@ def fit(
     balancer = create(balancer, tasks=names) if isinstance(balancer, str) else balancer
     balancer.to(fabric.device)
     built = _make_optimizer(model, balancer, optimizer, learning_rate, weight_decay)
+    check_passes(built)
     folder = None if out is None else Path(out)
     bar = ProgressBar()
     watching = [*callbacks, *make_logs(tuple(logs), folder), *([bar] if progress else [])]

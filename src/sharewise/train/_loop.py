@@ -20,6 +20,7 @@ from ..data import Batch, Splits
 from ..errors import RunError
 from ..schedule import AllTasks, Schedule, Signal
 from ..tasks import Task
+from ._ascent import ascended, take_step, wanted_rows
 from ._callbacks import Callback
 from ._evaluate import mean_losses, observed_count
 from ._feed import Feed
@@ -121,7 +122,7 @@ class Loop:
         self.model.train()
         self._epoch_began = time.monotonic()
         for group in self._groups():
-            self._accumulate(group)
+            self._take_gradients(group)
             self._step()
             if self.stop:
                 return
@@ -166,14 +167,21 @@ class Loop:
         values = self._reducer.losses(torch.stack([loss.detach() for loss in losses.values()]))
         return dict(zip(losses, values.unbind(), strict=True))
 
+    def _take_gradients(self, group: list[Batch]) -> None:
+        """Those of one step, where its optimizer wants them."""
+        with ascended(self, group, self.losses):
+            self._accumulate(group)
+
     def _accumulate(self, group: list[Batch]) -> None:
         """Forward and backward of the batches of one step, and one decision for all of them."""
+        rows = wanted_rows(self.optimizer, group, self.schedule.tasks(self.step))
         step = Accumulation(
             self.balancer,
             batches=len(group),
-            shared=self._shared(),
+            shared=self._shared(bool(rows)),
             mode=self.settings.mode,
             reducer=self._reducer,
+            rows=rows,
         )
         told: list[dict[str, Tensor]] = []
         for batch in (batch.to(self.fabric.device) for batch in group):
@@ -208,9 +216,9 @@ class Loop:
                 losses[task.name] = task.masked_loss(raw[task.name], batch.targets[task.name], seen, batch.weight)
         return losses
 
-    def _shared(self) -> list[nn.Parameter] | None:
+    def _shared(self, rows: bool) -> list[nn.Parameter] | None:
         """The shared parameters; ``None``: not needed, or to be found in the graph of a step that has every task."""
-        if self.balancer.needs == "losses":
+        if self.balancer.needs == "losses" and not rows:
             return None
         return self._probe.shared() if self._selects or hasattr(self.model, "shared_parameters") else None
 
@@ -223,7 +231,7 @@ class Loop:
             self._reducer.gradients(self._parameters())
         if self.settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(list(self._parameters()), self.settings.clip)
-        self.optimizer.step()
+        take_step(self.optimizer, self._balance)
         self.optimizer.zero_grad(set_to_none=True)  # None, not zero: no optimizer moves the heads of absent tasks
         if self.balancer.looks_again:
             self._look_again()
@@ -264,6 +272,7 @@ class Loop:
             "tasks": [[t.name, t.kind] for t in self.tasks],
             "balancer": type(self.balancer).__name__,
             "schedule": type(self.schedule).__name__,
+            "optimizer": type(self.optimizer).__name__,
             "parameters": [list(p.shape) for p in self.model.parameters()],
             "examples": len(self.data.train),
             "batch_size": self.settings.batch_size,
