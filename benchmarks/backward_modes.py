@@ -85,7 +85,7 @@ class Problem:
         self.owner = torch.arange(len(self.x)) % tasks
         self.shared = list(self.trunk.parameters())
         self.count = sum(p.numel() for p in self.shared)
-        self.balancer = create("pcgrad")
+        self.balancers: dict[str, sw.balance.Balancer] = {}
 
     def losses(self, z: Tensor | None = None) -> dict[str, Tensor]:
         z = self.trunk(self.x) if z is None else z
@@ -123,7 +123,8 @@ class Problem:
     def step(self, how: str) -> tuple[Callable[[], object], Callable[[object], object]]:
         """A forward pass, and what is timed after it."""
         plain = lambda losses: sum(losses.values()).backward()  # noqa: E731
-        balanced = lambda mode: lambda losses: sw.backward(losses, self.balancer, mode=mode)  # noqa: E731
+        balancer = self.balancers.setdefault(how, create("pcgrad"))  # each keeps its memory from step to step
+        balanced = lambda mode: lambda losses: sw.backward(losses, balancer, mode=mode)  # noqa: E731
         return {
             "plain sum": (self.losses, plain),
             "bare loop": (self.losses, self.bare_loop),

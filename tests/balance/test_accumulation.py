@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import cycle
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 import sharewise as sw
 from helpers.architectures import Tasks
-from helpers.shared_net import flat, gradients
+from helpers.shared_net import flat, gradients, jacobian
 from sharewise.balance import Accumulation, create
 from sharewise.errors import BalanceError, OptionError
 
@@ -148,3 +149,45 @@ def test_counts_that_do_not_fit() -> None:
         step.add(model.losses())
     with pytest.raises(OptionError, match="batches must be a whole number of at least 1, got 0"):
         Accumulation(create("pcgrad"), batches=0)
+
+
+def test_batches_and_samples_whose_rows_are_kept_in_different_ways() -> None:
+    """A batch shared by all tasks, one whose examples are owned, and one with a pass a task."""
+    torch.manual_seed(0)
+    model = Tasks("linear and layer norm")
+    kinds = (Tasks.losses, Tasks.losses_apart, Tasks.losses_of_passes)
+    rows = [jacobian(losses(model), model.shared()) for losses in kinds]
+    step = Accumulation(create("pcgrad"), batches=3, shared=model.shared())
+    for losses in kinds:
+        step.add(losses(model))
+    mean = sum(rows) / 3
+    assert torch.allclose(step.resolve().gram, mean @ mean.T, rtol=1e-11)
+    grams: list[Tensor] = []
+    balancer = create("modo")
+    weights = balancer.weights
+    balancer.weights = lambda gram, *a, **k: grams.append(gram) or weights(gram, *a, **k)
+    sw.backward([losses(model) for losses in kinds], balancer, shared=model.shared())
+    assert torch.allclose(grams[0], rows[0] @ rows[1].T, rtol=1e-11)
+
+
+def test_memory_for_rows_is_used_again_and_never_shared() -> None:
+    """The same matrix serves step after step, gradients never lie in it, and a copied balancer gets none of it."""
+    model, balancer = Tasks("linear and layer norm"), create("graddrop", leak=1.0)
+    found = []
+    for _ in range(2):
+        model.zero_grad()
+        sw.backward(model.losses(), balancer, shared=model.shared())
+        found.append(balancer.room.free[0])
+    assert found[0].data_ptr() == found[1].data_ptr()
+    memory = {p.grad.untyped_storage().data_ptr() for p in model.shared()}
+    assert found[0].untyped_storage().data_ptr() not in memory
+    assert copy.deepcopy(balancer).room.free == []
+    model.zero_grad()
+    kept = sw.backward(model.losses(), balancer, shared=model.shared(), rows=True).rows
+    before = [rows.clone() for _, rows in kept.parameters()]
+    sw.backward({name: 2 * loss for name, loss in model.losses().items()}, balancer, shared=model.shared())
+    assert all(torch.equal(a, b) for a, (_, b) in zip(before, kept.parameters(), strict=True))
+    del model.heads[1:]
+    model.zero_grad()
+    sw.backward({"0": model.losses()["0"]}, balancer, shared=model.shared())
+    assert torch.allclose(flat(model.shared()), jacobian({"0": model.losses()["0"]}, model.shared())[0])

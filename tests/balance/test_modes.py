@@ -84,29 +84,121 @@ def test_which_weights_are_kept_as_products(monkeypatch: pytest.MonkeyPatch) -> 
         assert len(products(model.losses(), model.shared())) == count, name
 
 
-def test_tasks_with_passes_of_their_own_take_one_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    passes = count_passes(monkeypatch)
-    model = Tasks("linear and layer norm", 5)
-    sw.backward(model.losses_of_passes(), create("pcgrad"), shared=model.shared())
-    assert len(passes) == 1
-    sw.backward(model.losses_apart(), create("pcgrad"), shared=model.shared(), mode="disjoint")
-    assert len(passes) == 3
-    assert products(model.losses_of_passes(), model.shared()) == [OwnedFactor] * 3
+def forbid(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError(f"{name} was called")
+
+    monkeypatch.setattr(f"sharewise.balance.{name}", refuse)
+
+
+@pytest.mark.parametrize("name", [n for n in TRUNKS if n not in MIXING])
+def test_whose_the_examples_are_is_read_from_the_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid(monkeypatch, "_disjoint._by_code")  # no second pass
+    forbid(monkeypatch, "_take.in_loop")  # auto takes it by itself
+    check_step(Tasks(name), Tasks.losses_apart, "disjoint")
+    check_step(Tasks(name), Tasks.losses_apart, "auto")
+
+
+@pytest.mark.parametrize("name", [n for n in TRUNKS if n not in MIXING])
+def test_disjoint_by_a_second_pass_is_exact(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sharewise.balance._disjoint.find_meeting", lambda *_: None)
+    check_step(Tasks(name), Tasks.losses_apart, "disjoint")
+
+
+@pytest.mark.parametrize("mode", ["auto", "disjoint"])
+def test_rows_formed_and_rows_kept_as_products_agree_where_examples_are_owned(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for keep in (True, False):
+        monkeypatch.setattr("sharewise.balance._disjoint.worthwhile_apart", lambda *_, keep=keep: keep)
+        for name in TRUNKS:
+            if name not in MIXING:
+                check_step(Tasks(name), Tasks.losses_apart, mode)
+            check_step(Tasks(name), Tasks.losses_of_passes, "auto")
+
+
+def test_tasks_in_one_batch_pass_what_they_share_once() -> None:
+    torch.manual_seed(0)
+    first, last, head = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 5)
+    for mode, passes in (("auto", 1), ("loop", 5)):
+        seen: list[int] = []
+        inner = first(torch.randn(10, 4))
+        inner.register_hook(lambda _, seen=seen: seen.append(1))
+        out = head(last(inner).tanh())  # the head is shared too; each task reads rows and a column of its own
+        losses = {str(t): out[t::5, t].square().mean() for t in range(5)}
+        sw.backward(losses, create("pcgrad"), mode=mode)
+        assert sum(seen) == passes, mode
+
+
+def test_which_owned_weights_are_kept_as_products() -> None:
+    assert products(Tasks("linear and layer norm", 5).losses_of_passes(), None) == [OwnedFactor]
     model = Tasks("embedding")  # 45 words, 50 entries; in one batch of 15
-    assert products(model.losses_of_passes(), model.shared()) == [IndexFactor, OwnedFactor]
-    assert products(model.losses_apart(), model.shared(), "disjoint") == [IndexFactor, OwnedFactor]
+    for losses in (model.losses_of_passes(), model.losses_apart()):
+        assert products(losses, model.shared()) == [IndexFactor, OwnedFactor]
 
 
-def count_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    passes: list[int] = []
-    real = torch.autograd.grad
+def test_a_head_on_an_inner_layer_is_exact() -> None:
+    """Where one task's pass enters above another's, places are told apart by a second pass, or the loop is taken."""
+    torch.manual_seed(0)
+    trunk = nn.ModuleList([nn.Linear(4, 7), nn.Linear(7, 6)]).double()
+    x, shared = torch.randn(9, 4, dtype=torch.float64), list(trunk.parameters())
 
-    def counted(*args: object, **kwargs: object) -> object:
-        passes.append(1)
-        return real(*args, **kwargs)
+    def losses() -> dict[str, Tensor]:
+        inner = torch.tanh(trunk[0](x))
+        last = trunk[1](inner)
+        return {
+            "early": inner[:3].square().sum(),
+            "late": last[3:6].pow(3).sum(),
+            "both": (inner[6:].sum(1) * last[6:].sum(1)).sum(),
+        }
 
-    monkeypatch.setattr(torch.autograd, "grad", counted)
-    return passes
+    rows = jacobian(losses(), shared)
+    for mode in ("auto", "disjoint"):
+        balance = sw.backward(losses(), create("pcgrad"), shared=shared, mode=mode)
+        assert torch.allclose(balance.gram, rows @ rows.T, rtol=1e-12), mode
+
+
+@pytest.mark.parametrize("mode", ["auto", "disjoint"])
+def test_a_leaf_that_is_not_balanced_gets_its_whole_gradient(mode: str) -> None:
+    model = Tasks("linear and layer norm")
+    alone = torch.autograd.grad(sum(model.losses_apart().values()), list(model.trunk.parameters()))
+    sw.backward(model.losses_apart(), create("pcgrad"), shared=model.trunk[2], mode=mode)
+    for p, g in zip(model.trunk.parameters(), alone, strict=True):
+        if not any(p is q for q in model.trunk[2].parameters()):
+            assert torch.allclose(p.grad, g, rtol=1e-12)
+
+
+def test_mixing_further_down_is_seen() -> None:
+    """Examples are apart where the tasks meet, but centred over the batch below."""
+    torch.manual_seed(0)
+    trunk = nn.ModuleList([nn.Linear(4, 6), nn.Linear(6, 6)]).double()
+    x, shared = torch.randn(8, 4, dtype=torch.float64), list(trunk.parameters())
+
+    def losses() -> dict[str, Tensor]:
+        z = trunk[0](x)
+        z = trunk[1](torch.tanh(z - z.mean(0)))
+        return {"a": z[:4].square().sum(), "b": z[4:].pow(3).sum()}
+
+    rows = jacobian(losses(), shared)
+    balance = sw.backward(losses(), create("pcgrad"), shared=shared)
+    assert torch.allclose(balance.gram, rows @ rows.T, rtol=1e-12)
+    with pytest.raises(BalanceError, match="one has gradients of several"):
+        sw.backward(losses(), create("pcgrad"), shared=shared, mode="disjoint")
+
+
+def test_rows_of_one_example_read_by_two_tasks_are_not_apart() -> None:
+    """An index with repetitions gives both tasks the same row, though not the same place of the tensor they read."""
+    torch.manual_seed(0)
+    trunk, places = nn.Linear(4, 6).double(), torch.tensor([0, 0, 1, 2])
+    x = torch.randn(3, 4, dtype=torch.float64)
+
+    def losses() -> dict[str, Tensor]:
+        z = trunk(x)[places]
+        return {"a": z[[0, 2]].square().sum(), "b": z[[1, 3]].pow(3).sum()}
+
+    rows = jacobian(losses(), list(trunk.parameters()))
+    balance = sw.backward(losses(), create("pcgrad"), shared=trunk)
+    assert torch.allclose(balance.gram, rows @ rows.T, rtol=1e-12)
 
 
 def test_disjoint_in_slices_and_from_pairs_agree(monkeypatch: pytest.MonkeyPatch) -> None:

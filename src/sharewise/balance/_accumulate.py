@@ -13,11 +13,11 @@ from ._balance import Balance
 from ._balancer import Balancer, GramBalancer, LossBalancer
 from ._gram import full_precision
 from ._part import Part, Present
-from ._passes import is_one, seed
+from ._passes import Taken, is_one, seed
 from ._reducer import Reducer
 from ._rows import Rows, add_gradients
 from ._shared import Parameters, Shared
-from ._take import MODES, Taken, choose_mode, take_rows
+from ._take import MODES, choose_mode, take_rows
 from ._task_rows import TaskRows, Wanted, check_wanted, wanted_names
 
 
@@ -116,7 +116,11 @@ class Accumulation:
         if not names or (skipped and self.on_nonfinite == "skip step"):
             return Balance((), torch.zeros(()), skipped=skipped)
         ready = [self._ready(part, names) for part in parts if part is not None]
-        return self._decide(ready, skipped)
+        balance = self._decide(ready, skipped)
+        if not self.rows:  # else they stay with who asked for them
+            blocks = [block for part in parts if part is not None for block in part.rows.blocks]
+            self.balancer.room.put_back(blocks)
+        return balance
 
     def _weigh(self, balancer: LossBalancer, present: Present) -> Balance:
         if not present.names:
@@ -155,6 +159,7 @@ class Accumulation:
             batches=self.batches,
             scale=self.scale,
             keep=keep,
+            room=self.balancer.room,
         )
 
     def _ready(self, part: Part, names: Sequence[str]) -> Part:

@@ -52,8 +52,9 @@ def backward(
             - ``gram``: for methods on the Gram matrix. The passes stop at the outputs of layers whose weight is
               larger than their batch, and the rows of such weights are never formed (see the docs); all other
               parameters are treated as in ``loop``.
-            - ``disjoint``: for methods on the Gram matrix, where no example belongs to two tasks: one pass for all
-              tasks. Refused where a row of a layer's batch has gradients of two tasks (batch normalisation).
+            - ``disjoint``: for methods on the Gram matrix, where no example belongs to two tasks: what tasks share is
+              passed once for all. Refused where a row of a layer's batch has gradients of two tasks (batch
+              normalisation). ``auto`` takes it where the graph proves that rows stay apart.
             - ``representation``: as above.
         reducer: combines losses and rows over processes before the decision; see :class:`Reducer`.
         on_nonfinite: what to do about a NaN or infinite loss, or gradient row: ``raise``; ``skip task``, balance the

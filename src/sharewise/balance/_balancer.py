@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import BalanceError, OptionError, nearest
 from ._gram import gram_matrix, weighted_sum
+from ._room import Room
 from ._row_state import RowState
 from ._state import TaskState, decode_names, encode_names
 
@@ -44,6 +45,7 @@ class Balancer(nn.Module):
         self.generator = None if seed is None else torch.Generator().manual_seed(seed)
         self.group_names: list[str] = []
         self.group_balancers = nn.ModuleList()
+        self.room = Room()  # no part of the state
         self.notes: dict[str, Tensor] = {}
         """What the last decision has to tell observers besides its weights (``projected``: bool ``[m, m]``, task i's
         gradient lost its part along task j's; ``weights``: ``[m]``, where a method on gradients has them); never part
@@ -78,7 +80,7 @@ class Balancer(nn.Module):
         """The direction ``[n]`` this balancer makes of gradient rows ``[m, n]`` (m >= 1), in the rows' dtype.
 
         Args:
-            rows: one gradient a task.
+            rows: one gradient a task; lent, for the next step writes to the same memory.
             losses: ``[m]``; ones if not given.
             names: the tasks' names, which key all state; "0", "1", ... if not given.
 

@@ -3,44 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import GradientEdge
 
 from ..errors import BalanceError
 from ._rows import Rows
+from ._sinks import Sink
 
 OwnGradients = list[list[tuple[Tensor, Tensor]]]
 """For each task, the leaves that are not balanced and their gradients, kept aside until the decision is taken."""
 
-Sinks = list[tuple[Tensor | GradientEdge, Tensor, int]]
-"""What to differentiate for, the buffer ``[m, *shape]`` its gradients are written to, the target it belongs to."""
+
+@dataclass(frozen=True)
+class Taken:
+    """Rows, the gradients of what is not shared, and for each loss whether it depends on anything shared."""
+
+    rows: Rows
+    own: OwnGradients
+    reached: list[bool]
 
 
 def in_loop(
-    losses: Sequence[Tensor], sinks: Sinks, own: Sequence[Sequence[Tensor]], scale: float | Tensor, keep: bool
+    losses: Sequence[Tensor],
+    sinks: Sequence[Sequence[Sink]],
+    own: Sequence[Sequence[Tensor]],
+    scale: float | Tensor,
+    keep: bool,
 ) -> tuple[list[set[int]], OwnGradients]:
-    """One backward pass a task, each gradient written into its place of a preallocated buffer.
+    """One backward pass a task, each gradient handed to its sink.
 
-    The same pass gives the task's own gradients. Memory: the buffers and one task's gradients. Returns which targets
-    each loss depends on.
+    The same pass gives the task's own gradients. Memory: what the sinks keep and one task's gradients. Returns which
+    targets each loss depends on.
     """
-    inputs: list[Any] = [where for where, _, _ in sinks]
     reached: list[set[int]] = [set() for _ in losses]
     mine: OwnGradients = []
     for t, loss in enumerate(losses):
+        places = [list(sink.places) for sink in sinks[t]]
+        inputs: list[Any] = [place for several in places for place in several]
         gradients = _gradients(loss, [*inputs, *own[t]], seed(loss, scale), keep or t + 1 < len(losses))
-        for (_, view, target), gradient in zip(sinks, gradients, strict=False):
-            if gradient is None:
-                view[t].zero_()
-            else:
-                view[t].copy_(gradient)
-                reached[t].add(target)
-        rest = gradients[len(sinks) :]
-        mine.append([(p, g) for p, g in zip(own[t], rest, strict=True) if g is not None])
-        del gradient, gradients, rest  # one task's gradients at a time are held, not two
+        given = iter(gradients)
+        for sink, several in zip(sinks[t], places, strict=True):
+            if sink.put(t, [next(given) for _ in several]):
+                reached[t].add(sink.target)
+        mine.append([(p, g) for p, g in zip(own[t], given, strict=True) if g is not None])
+        del gradients, given  # one task's gradients at a time are held, not two
     return reached, mine
 
 

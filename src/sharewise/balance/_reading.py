@@ -27,6 +27,7 @@ class Reading:
         place: shows a buffer ``[m, N, d_out]`` in the shape of gradients of the output ``[m, ...]``.
         make: weight, A and D to a factor.
         layout: uses of one weight go into one factor if they agree in it.
+        columns: gives A for each of B images, ``[B, d_in, N / B]``, as unfolding makes it.
     """
 
     node: Any
@@ -37,11 +38,17 @@ class Reading:
     place: Callable[[Tensor], Tensor]
     make: Callable[[Tensor, Tensor, Tensor], Factor] = Factor
     layout: tuple[Any, ...] = ()
+    columns: Callable[[], Tensor] | None = None
 
     @property
     def edge(self) -> GradientEdge:
         """Where the backward pass stops."""
         return GradientEdge(self.node, 0)
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the weight is stored as ``[d_in, d_out]``."""
+        return self.layout == ("product", True)
 
 
 def read_uses(uses: Sequence[Use], weight: Tensor) -> list[Reading] | None:
@@ -68,6 +75,29 @@ def worthwhile(readings: Sequence[Reading], tasks: int, batches: int) -> bool:
     if first.layout[0] == "embedding":
         return count < first.wide_in
     return 2 * count * (first.wide_in + tasks * first.wide_out) < tasks * first.wide_in * first.wide_out
+
+
+def written_in_place(readings: Sequence[Reading]) -> bool:
+    """Whether a row is better written as the product of outputs and inputs than left to autograd and copied.
+
+    Where the weight is larger than its batch; elsewhere the copy is small, and autograd frees inputs in time.
+    """
+    first = readings[0]
+    return first.layout[0] == "product" and sum(r.count for r in readings) <= first.wide_out
+
+
+def worthwhile_apart(readings: Sequence[Reading], tasks: int, batches: int) -> bool:
+    """:func:`worthwhile` where every example belongs to one task.
+
+    Formed rows ask for ``m^2 d_in d_out`` products and for being written and read once, about as much as 50 products
+    an entry; pairs of the N examples for ``N^2 (d_in + d_out)``, and twice the time a product (measured).
+    """
+    first = readings[0]
+    count = batches * sum(r.count for r in readings)
+    if first.layout[0] == "embedding":
+        return count < first.wide_in
+    pairs = count**2 * (first.wide_in + first.wide_out)
+    return 2 * pairs < tasks * (tasks + 50) * first.wide_in * first.wide_out
 
 
 def begin_factor(weight: Tensor, readings: Sequence[Reading], tasks: int) -> tuple[Factor, list[Tensor]]:
@@ -112,25 +142,26 @@ def _read_convolution(use: Use, weight: Tensor) -> Reading | None:
     def place(buffer: Tensor) -> Tensor:
         return buffer.view(len(buffer), batch, math.prod(space), channels).transpose(2, 3).unflatten(3, space)
 
+    columns = partial(_unfold, node, tuple(weight.shape[2:]))
     return Reading(
         node,
         batch * math.prod(space),
         math.prod(weight.shape[1:]),
         channels,
-        partial(_unfold, node, tuple(weight.shape[2:])),
+        lambda: columns().transpose(1, 2).flatten(0, 1),
         place,
         layout=("convolution",),
+        columns=columns,
     )
 
 
 def _unfold(node: Any, kernel: tuple[int, ...]) -> Tensor:
-    """The input a convolution sees at each place of its output: ``[N, channels * kernel]``."""
+    """The input a convolution sees at each place of its output: ``[images, channels * kernel, places]``."""
     image, pad, stride, dilation = node._saved_input, node._saved_padding, node._saved_stride, node._saved_dilation
     if len(kernel) == 1:
         image, kernel = image.unsqueeze(2), (1, *kernel)
         pad, stride, dilation = (0, *pad), (1, *stride), (1, *dilation)
-    columns = nn.functional.unfold(image, kernel, dilation=dilation, padding=pad, stride=stride)
-    return columns.transpose(1, 2).flatten(0, 1)
+    return nn.functional.unfold(image, kernel, dilation=dilation, padding=pad, stride=stride)
 
 
 def _read_embedding(use: Use, weight: Tensor) -> Reading | None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ._factor import take
 from ._gram import Products, gram_matrix, weighted_sum
 from ._reducer import Reducer
+from ._room import Room
 
 
 @dataclass
@@ -34,8 +35,13 @@ class Rows:
 
     def gram(self, other: Rows | None = None) -> Tensor:
         """Inner products ``[m, m]`` in float64, with the rows of another batch if given; see ``gram_matrix``."""
-        second = None if other is None else (other.blocks, [other.factors[i] for i in self.factors])
-        return gram_matrix(self.blocks, list(self.factors.values()), second)
+        if other is None:
+            return gram_matrix(self.blocks, list(self.factors.values()))
+        if self._alike(other):
+            return gram_matrix(
+                self.blocks, list(self.factors.values()), (other.blocks, [other.factors[i] for i in self.factors])
+            )
+        return gram_matrix(self._formed(), other=(other._formed(), []))
 
     def finite(self, task: int) -> bool:
         """Whether all entries of a task's row are finite."""
@@ -95,7 +101,13 @@ class Rows:
 
     def _alike(self, other: Rows) -> bool:
         same = [id(p) for p in self.targets] == [id(p) for p in other.targets]
-        return same and self.members == other.members and self.factors.keys() == other.factors.keys()
+        kinds = [{i: type(f) for i, f in rows.factors.items()} for rows in (self, other)]
+        return same and self.members == other.members and kinds[0] == kinds[1]
+
+    def _formed(self) -> list[Tensor]:
+        """All rows, a block a tensor in the order of the targets."""
+        pieces = sorted(self.of_each().items())
+        return [piece if isinstance(piece, Tensor) else piece.formed() for _, piece in pieces]
 
     def of_each(self) -> dict[int, Tensor | Products]:
         """Position of a tensor -> its rows ``[m, numel]``, or what they are products of."""
@@ -160,7 +172,7 @@ def _sum(one: Rows, two: Rows) -> Rows:
 
 
 def _plus(one: Tensor | Products, two: Tensor | Products) -> Tensor | Products:
-    if isinstance(one, Tensor) or isinstance(two, Tensor):
+    if type(one) is not type(two) or isinstance(one, Tensor) or isinstance(two, Tensor):
         one, two = (piece if isinstance(piece, Tensor) else piece.formed() for piece in (one, two))
         return one + two
     return one.extend(two)
@@ -173,3 +185,22 @@ def add_gradients(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
             parameter.grad = gradient
         else:
             parameter.grad.add_(gradient)
+
+
+def row_buffers(
+    targets: Sequence[Tensor], formed: Sequence[int], labels: Mapping[int, str], count: int, room: Room
+) -> tuple[list[Tensor], list[list[int]], list[Tensor]]:
+    """One matrix for each group, device and dtype, and for each formed target its columns as ``[m, *shape]``."""
+    groups: dict[tuple[str | None, torch.device, torch.dtype], list[int]] = {}
+    for i in formed:
+        p = targets[i]
+        groups.setdefault((labels.get(id(p)), p.device, p.dtype), []).append(i)
+    views: dict[int, Tensor] = {}
+    blocks = []
+    for (_, device, dtype), places in groups.items():
+        sizes = [targets[i].numel() for i in places]
+        block = room.take((count, sum(sizes)), dtype, device)
+        for i, view in zip(places, block.split(sizes, dim=1), strict=True):
+            views[i] = view.unflatten(1, targets[i].shape) if targets[i].dim() else view.squeeze(1)
+        blocks.append(block)
+    return blocks, list(groups.values()), [views[i] for i in formed]

@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ..errors import BalanceError, OptionError
 from ._checks import check_representation
-from ._disjoint import Disjoint, owned_apart, take_disjoint
+from ._disjoint import Problem, take_disjoint
 from ._gram import Products
 from ._graph import find_leaves, leaves_before, reaches, split_leaves
-from ._passes import OwnGradients, Sinks, batched, in_loop
-from ._reading import begin_factor, read_uses, worthwhile
+from ._passes import Taken, batched, in_loop
+from ._reading import begin_factor, read_uses, worthwhile, written_in_place
 from ._reducer import Reducer
-from ._rows import Rows
+from ._room import Room
+from ._rows import Rows, row_buffers
+from ._sinks import ProductSink, RowSink, Sink
 from ._uses import Use, find_uses
 
 MODES = ("auto", "loop", "batched", "gram", "disjoint", "representation")
 _PRODUCTS = ("gram", "disjoint")
-
-
-@dataclass(frozen=True)
-class Taken:
-    """Rows, the gradients of what is not shared, and for each loss whether it depends on anything shared."""
-
-    rows: Rows
-    own: OwnGradients
-    reached: list[bool]
 
 
 def choose_mode(
@@ -60,6 +51,7 @@ def take_rows(
     batches: int = 1,
     scale: float | Tensor = 1.0,
     keep: bool = False,
+    room: Room | None = None,
 ) -> Taken:
     """Gradients of ``scale`` times each loss, for what is shared (the rows) and for what is not.
 
@@ -73,11 +65,13 @@ def take_rows(
         batches: how many batches are going to be accumulated.
         scale: the loss scale.
         keep: retain the graph.
+        room: where matrices of rows are taken from.
 
     Raises :class:`BalanceError` where nothing is shared.
     """
     factors: dict[int, Products] = {}
-    sinks: Sinks = []
+    sinks: list[Sink] = []
+    room = Room() if room is None else room
     if representation is not None:
         targets = [representation] if isinstance(representation, Tensor) else list(representation)
         check_representation(targets)
@@ -96,56 +90,39 @@ def take_rows(
     if mode == "batched":
         rows, mine = batched(losses, targets, own, scale)
         return Taken(rows, mine, [reaches(loss, targets) for loss in losses])
+    uses = find_uses(leaves.nodes, targets) if representation is None else [[] for _ in targets]
+    if mode in _PRODUCTS and len(losses) > 1:
+        problem = Problem(losses, targets, own, leaves, uses, labels or {}, scale, batches, keep, room)
+        taken = take_disjoint(problem, must=mode == "disjoint")
+        if taken is not None:
+            return taken
     if mode in _PRODUCTS:
-        uses = find_uses(leaves.nodes, targets)
-        if mode == "disjoint" or (len(losses) > 1 and owned_apart(leaves.nodes, uses)):
-            found = take_disjoint(losses, targets, own, leaves.nodes, uses, scale, batches)
-            if found is not None:
-                return _from_disjoint(found, losses, targets)
         factors, sinks = _factors(uses, targets, len(losses), batches)
     formed = [i for i in range(len(targets)) if i not in factors]
-    blocks, members, views = _buffers(targets, formed, labels or {}, len(losses))
-    sinks = [(targets[i], view, i) for i, view in zip(formed, views, strict=True)] + sinks
-    reached, mine = in_loop(losses, sinks, own, scale, keep)
+    blocks, members, views = row_buffers(targets, formed, labels or {}, len(losses), room)
+    sinks += [_formed(targets[i], uses[i], view, i) for i, view in zip(formed, views, strict=True)]
+    reached, mine = in_loop(losses, [sinks] * len(losses), own, scale, keep)
     used = set().union(*reached)
     rows = Rows(targets, blocks, members, [i in used for i in range(len(targets))], factors)
     return Taken(rows, mine, [bool(r) for r in reached])
 
 
-def _from_disjoint(found: Disjoint, losses: Sequence[Tensor], targets: Sequence[Tensor]) -> Taken:
-    blocks = [rows.flatten(1) for rows in found.formed.values()]
-    rows = Rows(targets, blocks, [[i] for i in found.formed], [True] * len(targets), found.factors)
-    return Taken(rows, found.own, [t in found.touched or reaches(loss, targets) for t, loss in enumerate(losses)])
+def _formed(target: Tensor, uses: Sequence[Use], view: Tensor, position: int) -> Sink:
+    readings = read_uses(uses, target)
+    if readings is not None and written_in_place(readings):
+        return ProductSink(readings, view, position)
+    return RowSink(target, view, position)
 
 
 def _factors(
     uses: Sequence[Sequence[Use]], targets: Sequence[Tensor], tasks: int, batches: int
-) -> tuple[dict[int, Products], Sinks]:
+) -> tuple[dict[int, Products], list[Sink]]:
     """The targets whose rows are cheaper kept as products, and where their passes stop and write to."""
     factors: dict[int, Products] = {}
-    sinks: Sinks = []
+    sinks: list[Sink] = []
     for i, (weight, found) in enumerate(zip(targets, uses, strict=True)):
         readings = read_uses(found, weight)
         if readings is not None and worthwhile(readings, tasks, batches):
             factors[i], views = begin_factor(weight, readings, tasks)
-            sinks += [(r.edge, view, i) for r, view in zip(readings, views, strict=True)]
+            sinks += [RowSink(r.edge, view, i) for r, view in zip(readings, views, strict=True)]
     return factors, sinks
-
-
-def _buffers(
-    targets: Sequence[Tensor], formed: Sequence[int], labels: Mapping[int, str], count: int
-) -> tuple[list[Tensor], list[list[int]], list[Tensor]]:
-    """One matrix for each group, device and dtype, and for each formed target its columns as ``[m, *shape]``."""
-    groups: dict[tuple[str | None, torch.device, torch.dtype], list[int]] = {}
-    for i in formed:
-        p = targets[i]
-        groups.setdefault((labels.get(id(p)), p.device, p.dtype), []).append(i)
-    views: dict[int, Tensor] = {}
-    blocks = []
-    for (_, device, dtype), places in groups.items():
-        sizes = [targets[i].numel() for i in places]
-        block = torch.empty(count, sum(sizes), device=device, dtype=dtype)
-        for i, view in zip(places, block.split(sizes, dim=1), strict=True):
-            views[i] = view.unflatten(1, targets[i].shape) if targets[i].dim() else view.squeeze(1)
-        blocks.append(block)
-    return blocks, list(groups.values()), [views[i] for i in formed]

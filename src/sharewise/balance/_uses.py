@@ -29,15 +29,19 @@ def find_uses(nodes: Iterable[Any], parameters: Sequence[Tensor]) -> list[list[U
     places = {get_gradient_edge(p).node: i for i, p in enumerate(parameters) if p.is_leaf}
     found: list[list[Use]] = [[] for _ in parameters]
     for node in nodes:
-        if node.name() in _PASSING:
-            continue
+        passing = node.name() in _PASSING
         for slot, (child, _) in enumerate(node.next_functions):
             transposed = moved = False
             while child is not None and child.name() in _PASSING:
                 transposed ^= _transposes(child)
                 moved |= child.name() != "ToCopyBackward0"
                 child = child.next_functions[0][0]
-            if child in places and not (moved and parameters[places[child]].dim() != 2):
+            if child not in places:
+                continue
+            matrix = parameters[places[child]].dim() == 2
+            if passing and (matrix or node.name() == "ToCopyBackward0"):
+                continue  # what it passes the parameter to is the use
+            if matrix or not moved:  # else the first operation that moved it was the use
                 found[places[child]].append(Use(node, slot, transposed))
     return found
 
