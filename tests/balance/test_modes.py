@@ -168,15 +168,16 @@ def test_a_leaf_that_is_not_balanced_gets_its_whole_gradient(mode: str) -> None:
             assert torch.allclose(p.grad, g, rtol=1e-12)
 
 
-def test_mixing_further_down_is_seen() -> None:
-    """Examples are apart where the tasks meet, but centred over the batch below."""
+@pytest.mark.parametrize("mixed", ["centred", "combined"])
+def test_mixing_further_down_is_seen(mixed: str) -> None:
+    """Examples are apart where the tasks meet, but centred over the batch below, or combined by a layer of its own."""
     torch.manual_seed(0)
-    trunk = nn.ModuleList([nn.Linear(4, 6), nn.Linear(6, 6)]).double()
-    x, shared = torch.randn(8, 4, dtype=torch.float64), list(trunk.parameters())
+    trunk = nn.ModuleList([nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(8, 8)]).double()
+    x, shared = torch.randn(8, 4, dtype=torch.float64), list(trunk[: 2 if mixed == "centred" else 3].parameters())
 
     def losses() -> dict[str, Tensor]:
         z = trunk[0](x)
-        z = trunk[1](torch.tanh(z - z.mean(0)))
+        z = trunk[1](torch.tanh(z - z.mean(0) if mixed == "centred" else trunk[2](z.T).T))
         return {"a": z[:4].square().sum(), "b": z[4:].pow(3).sum()}
 
     rows = jacobian(losses(), shared)
