@@ -9,8 +9,10 @@ from __future__ import annotations
 WHERE: dict[str, str] = {
     "aim": "molecules.aim",
     "aim-moleculenet": "molecules.aim_moleculenet",
+    "bmm": "merging.bmm",
     "crop-hybrid": "crops.crop_hybrid",
     "emtl": "balancing.emtl",
     "gcond": "balancing.gcond",
+    "model-merging": "merging.model_merging",
     "ras": "representation.ras",
 }

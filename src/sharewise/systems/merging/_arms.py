@@ -200,6 +200,7 @@ ARMS: dict[str, Callable[[Scale, int], Metrics]] = {
     "tsv_not_orthogonal": partial(_spectral, truncated_sum),
     "iso_c_not_flat": partial(_spectral, plain_sum),
     "emr_not_rescaled": _emr_unrescaled,
+    "regmean_plus_plus_unmerged": partial(_way, WAYS["regmean"]),
 }
 
 
