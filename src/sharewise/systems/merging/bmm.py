@@ -31,7 +31,7 @@ def _above(text: str, metric: str, arm: str, versus: str, margin: float = 0.0) -
 
 CLAIMS = (
     _above(
-        "Around TSV-M, with a precision for each layer, it is above the better of TSV-M and RegMean by at least 2 points",
+        "Around TSV-M, with a precision a layer, it is above the better of TSV-M and RegMean by at least 2 points",
         "tsv", "module", "better_of_both", 0.02,
     ),
     _above(
@@ -52,7 +52,8 @@ CLAIMS = (
     _above("With the base as the prior mean it is below TSV-M as the prior mean", "tsv", "module", "base_prior"),
     _above("So it is with the entries of TSV-M's task vector shuffled", "tsv", "module", "shuffled_prior"),
     Claim(
-        "With no precision it is RegMean, to 1e-6 of the layers' outputs", metric="to_regmean", arm="limits", at_most=1e-6
+        "With no precision it is RegMean, to 1e-6 of the layers' outputs",
+        metric="to_regmean", arm="limits", at_most=1e-6,
     ),
     Claim("With infinite precision it is the anchor", metric="to_anchor", arm="limits", at_most=1e-6),
     Claim(
@@ -71,17 +72,18 @@ CLAIMS = (
     claims=CLAIMS,
     reading="ours",
     assumptions=[
-        "Only the abstract and a digest could be read: activation regression in closed form, an existing merge as a "
-        "Gaussian prior, precisions by module from a Bayesian search, and a variant without data. The equations are those "
-        "of the regression with an isotropic prior a layer.",
-        "A precision is in units of the mean eigenvalue of the summed Gram matrix, from 1e-3 to 1e3; the search is a "
-        "Gaussian process (Matérn 5/2, expected improvement) with 48 trials that starts from the anchor and from RegMean.",
+        "Only the abstract and a digest could be read: activation regression in closed form, an existing merge as a"
+        " Gaussian prior, precisions by module from a Bayesian search, and a variant without data. The equations "
+        "are those of the regression with an isotropic prior a layer.",
+        "A precision is in units of the mean eigenvalue of the summed Gram matrix, from 1e-3 to 1e3; the search is "
+        "a Gaussian process (Matérn 5/2, expected improvement) with 48 trials that starts from the anchor and from "
+        "RegMean.",
         "The Gram matrix guessed without data is the task vector's own, of trace 1.",
-        "128 training inputs a task for Gram matrices, whose entries off the diagonal are multiplied by 0.9; biases are "
-        "solved for with their weights. Accuracies on validation data (a fifth of the digits) choose precisions; "
-        "module_few_labels has 32 labels a task.",
-        "Anchors have their own size tuned on the same validation data with 48 trials. Images and networks are those of "
-        "the system model-merging.",
+        "128 training inputs a task for Gram matrices, whose entries off the diagonal are multiplied by 0.9; biases"
+        " are solved for with their weights. Accuracies on validation data (a fifth of the digits) choose "
+        "precisions; module_few_labels has 32 labels a task.",
+        "Anchors have their own size tuned on the same validation data with 48 trials. Images and networks are "
+        "those of the system model-merging.",
     ],
 )
 def arms(scale: Scale) -> Mapping[str, Callable[[int], dict[str, float]]]:

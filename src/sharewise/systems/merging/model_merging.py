@@ -65,17 +65,18 @@ CLAIMS = (
     claims=CLAIMS,
     reading="ours",
     assumptions=[
-        "Of the survey only the abstract was read. The methods follow their own papers and their authors' code; each "
-        "method's page names the equations.",
-        "The benchmark replaces eight image sets by eight views of digits, CLIP by a network of three layers, and its "
-        "text heads by random orthonormal ones, frozen before fine-tuning: with heads fitted to the base's features all "
-        "methods score alike.",
-        "Every method may score 48 settings on validation data. The size of the merged task vector is one of them for all "
-        "methods but those that state it: averages, Karcher's mean, Model Stock, EMR, TALL, Fisher, RegMean.",
-        "RegMean and Fisher see 256 training inputs a task, RegMean's with biases; AdaMerging and WEMoE learn on the "
-        "inputs of validation data, without labels.",
-        "The size of the task vector in Twin-Merging, WEMoE and Surgery is task arithmetic's best; WEMoE mixes every "
-        "layer.",
+        "Of the survey only the abstract was read. The methods follow their own papers and their authors' code; "
+        "each method's page names the equations.",
+        "The benchmark replaces eight image sets by eight views of digits, CLIP by a network of three layers, and "
+        "its text heads by random orthonormal ones, frozen before fine-tuning: with heads fitted to the base's "
+        "features all methods score alike.",
+        "Every method may score 48 settings on validation data. The size of the merged task vector is one of them "
+        "for all methods but those that state it: averages, Karcher's mean, Model Stock, EMR, TALL, Fisher, "
+        "RegMean.",
+        "RegMean and Fisher see 256 training inputs a task, RegMean's with biases; AdaMerging and WEMoE learn on "
+        "the inputs of validation data, without labels.",
+        "The size of the task vector in Twin-Merging, WEMoE and Surgery is task arithmetic's best; WEMoE mixes "
+        "every layer.",
         '"About the same" of base and average is taken as within 10 points, "much more" of EMR as at least 10.',
     ],
 )
