@@ -8,6 +8,7 @@ import torch
 from sharewise.systems.merging import _digits
 from sharewise.systems.merging._bed import HEAD, frozen_head
 from sharewise.systems.merging._digits import SMOKE_SIZES, TASKS, VIEWS, classes_of, digits_bed, split
+from sharewise.systems.merging._training import Recipe, fine_tune
 
 
 def test_what_tasks_ask_by_hand() -> None:
@@ -70,3 +71,21 @@ def test_experts_as_modules_give_the_bed_s_logits() -> None:
         found = bed.accuracies(bed.experts, "test")[task]
         assert found == pytest.approx(float((predict == test.labels).double().mean()))
     assert [len(b) for b in bed.batches("digit", "train", 40, 16)] == [16, 16, 8]
+
+
+def test_tasks_are_tuned_together_as_they_would_be_alone() -> None:
+    bed = digits_bed(0, SMOKE_SIZES)
+    recipe = Recipe(1, 180)  # one batch an epoch: the order of examples does not matter
+    both = {task: bed.tasks[task] for task in ("parity", "digit")}
+    found = fine_tune(bed.model, bed.base, both, recipe, torch.Generator().manual_seed(0))
+    for task in both:
+        model = bed.expert(task).requires_grad_()
+        model.load_state_dict(bed.base, strict=False)
+        adam = torch.optim.Adam(model.encoder.parameters(), recipe.lr)
+        part = bed.tasks[task].parts["train"]
+        torch.nn.functional.cross_entropy(model(part.inputs), part.labels).backward()
+        adam.step()
+        for name, value in found[task].items():
+            moved = (value - bed.base[name]).abs().max()
+            torch.testing.assert_close(value, model.state_dict()[name], rtol=1e-4, atol=1e-5)
+            assert moved > 0

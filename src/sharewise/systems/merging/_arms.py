@@ -39,7 +39,7 @@ class Scale:
     bed: Sizes = field(default_factory=Sizes)
     budget: int = 48
     samples: int = 256
-    steps: int = 300
+    steps: int = 150
 
 
 DEFAULT = Scale()
@@ -55,7 +55,7 @@ def _statistics(scale: Scale, seed: int, kind: str) -> Mapping[str, Any] | None:
     bed = digits_bed(seed, scale.bed)
     batches = bed.inputs("train", scale.samples)
     if kind == "fisher":
-        return {t: _below_encoder(collect_fisher(bed.expert(t), batches[t])) for t in bed.tasks}
+        return {t: _below_encoder(collect_fisher(bed.expert(t), batches[t], samples=2, seed=seed)) for t in bed.tasks}
     return {t: collect_gram(bed.expert(t), batches[t], bias=True) for t in bed.tasks}
 
 
@@ -147,7 +147,7 @@ def _wemoe(scale: Scale, seed: int) -> Metrics:
     size = _arithmetic(bed, scale).setting["size"]
     blocks = {name: len(bed.base[f"{name}.weight"][0]) for name in bed.model.layers()}
     merged = WEMoE(bed.model, bed.states, bed.base, blocks=blocks, scale=size, exclude=HEADS)
-    merged.fit(bed.inputs("validation", size=16), steps=scale.steps, learning_rate=1e-3)
+    merged.fit(bed.inputs("validation", size=16), steps=max(1, scale.steps // 2), learning_rate=1e-3)
     return judged(bed, lambda task, x: merged(x, task=task))
 
 

@@ -34,7 +34,7 @@ class Scale:
 
     bed: Sizes = field(default_factory=Sizes)
     samples: int = 128
-    trials: int = 48
+    trials: int = 40
     draws: int = 20
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ._bed import Bed, Examples, Headed, Part, Task, frozen_head
 from ._networks import Perceptron
-from ._training import Recipe, train
+from ._training import Recipe, fine_tune, pretrain
 
 _LOOPS = (1, 0, 0, 0, 1, 0, 1, 0, 2, 1)
 """Closed loops of the printed digits 0 to 9."""
@@ -104,17 +104,16 @@ def _make(model: Headed, generator: torch.Generator, sizes: Sizes) -> Bed:
     images, digits = (x[: sizes.images] for x in _images())
     rows = split(len(images), generator)
     renaming = torch.randperm(10, generator=generator)
+    model.head.weight.data = frozen_head(10, model.width, generator, 1.0)
     before = _before(images[rows["train"]], digits[rows["train"]], sizes.extra, generator)
-    head = frozen_head(10, model.width, generator, 1.0).requires_grad_()
-    base = train(model.encoder, head, before, sizes.before, generator)
-    tasks, experts = {}, {}
+    base = pretrain(model, before, sizes.before, generator)
+    tasks = {}
     for task, view in TASKS.items():
         labels = classes_of(task, digits, renaming)
         seen = VIEWS[view](images)
         parts = {part: Examples(seen[r], labels[r]) for part, r in rows.items()}
         tasks[task] = Task(frozen_head(int(labels.max()) + 1, model.width, generator), parts)
-        model.load_state_dict(base, strict=False)  # all but the head, which each task has of its own
-        experts[task] = train(model.encoder, tasks[task].head, parts["train"], sizes.tuning, generator)
+    experts = fine_tune(model, base, tasks, sizes.tuning, generator)
     return Bed(model.eval().requires_grad_(False), base, experts, tasks)
 
 

@@ -1,14 +1,19 @@
-"""Pre-training of an encoder and fine-tuning with a frozen head, as short as the small networks allow."""
+"""Pre-training of an encoder, and fine-tuning of it for all tasks at once with frozen heads."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+from torch.nn.functional import cross_entropy, pad
 
-from ._bed import Examples, State
+from ._bed import HEAD, Examples, Headed, State, Task
+
+_CLOSED = -1e9
+"""Added to the logits of classes that a task does not have."""
 
 
 @dataclass(frozen=True)
@@ -20,19 +25,43 @@ class Recipe:
     lr: float = 1e-3
 
 
-def train(encoder: nn.Module, head: Tensor, examples: Examples, recipe: Recipe, generator: torch.Generator) -> State:
-    """Adam on the cross-entropy of ``encoder(inputs) @ head.T``; a head that requires gradients is trained too.
-
-    The encoder is changed; copies of its parameters are returned, by their names below ``encoder``.
-    """
-    parameters = [*(p for p in encoder.parameters() if p.requires_grad), *([head] if head.requires_grad else [])]
-    optimizer = torch.optim.Adam(parameters, recipe.lr, foreach=True)
-    encoder.train()
+def pretrain(model: Headed, examples: Examples, recipe: Recipe, generator: torch.Generator) -> State:
+    """Adam on the cross-entropy; returns copies of the encoder's parameters by their names in ``model``."""
+    optimizer = torch.optim.Adam(model.parameters(), recipe.lr, foreach=True)
     for _ in range(recipe.epochs):
-        order = torch.randperm(len(examples), generator=generator)
-        for rows in order.split(recipe.batch):
+        for rows in torch.randperm(len(examples), generator=generator).split(recipe.batch):
             optimizer.zero_grad(set_to_none=True)
-            cross_entropy(encoder(examples.inputs[rows]) @ head.T, examples.labels[rows]).backward()
+            cross_entropy(model(examples.inputs[rows]), examples.labels[rows]).backward()
             optimizer.step()
-    encoder.eval()
-    return {f"encoder.{name}": value.detach().clone() for name, value in encoder.named_parameters()}
+    return {name: value.detach().clone() for name, value in model.named_parameters() if name != HEAD}
+
+
+def fine_tune(
+    model: Headed, base: State, tasks: Mapping[str, Task], recipe: Recipe, generator: torch.Generator
+) -> dict[str, State]:
+    """One fine-tune of ``base`` a task by Adam on its training part, its head frozen; all in one run, batch by batch.
+
+    The tasks' training parts must have the same number of examples. Every fine-tune is what it would be alone, since
+    Adam works entry by entry: only the speed differs.
+    """
+    parts = [task.parts["train"] for task in tasks.values()]
+    inputs, labels = torch.stack([p.inputs for p in parts]), torch.stack([p.labels for p in parts])
+    most = max(len(task.head) for task in tasks.values())
+    heads = torch.stack([pad(task.head, (0, 0, 0, most - len(task.head))) for task in tasks.values()])
+    closed = torch.stack([_CLOSED * (torch.arange(most) >= len(task.head)) for task in tasks.values()])
+
+    def loss(values: State, head: Tensor, shut: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return cross_entropy(functional_call(model, {**values, HEAD: head}, (x,)) + shut, y)
+
+    gradients = vmap(grad(loss))
+    stacked = {name: value.expand(len(tasks), *value.shape).clone() for name, value in base.items()}
+    optimizer = torch.optim.Adam(stacked.values(), recipe.lr, foreach=True)
+    each = torch.arange(len(tasks)).unsqueeze(1)
+    for _ in range(recipe.epochs):
+        order = torch.stack([torch.randperm(len(parts[0]), generator=generator) for _ in tasks])
+        for rows in order.split(recipe.batch, 1):
+            found = gradients(stacked, heads, closed, inputs[each, rows], labels[each, rows])
+            for name, value in stacked.items():
+                value.grad = found[name]
+            optimizer.step()
+    return {task: {name: value[i].detach().clone() for name, value in stacked.items()} for i, task in enumerate(tasks)}

@@ -76,18 +76,18 @@ CLAIMS = (
         " Gaussian prior, precisions by module from a Bayesian search, and a variant without data. The equations "
         "are those of the regression with an isotropic prior a layer.",
         "A precision is in units of the mean eigenvalue of the summed Gram matrix, from 1e-3 to 1e3; the search is "
-        "a Gaussian process (Matérn 5/2, expected improvement) with 48 trials that starts from the anchor and from "
+        "a Gaussian process (Matérn 5/2, expected improvement) with 40 trials that starts from the anchor and from "
         "RegMean.",
         "The Gram matrix guessed without data is the task vector's own, of trace 1.",
         "128 training inputs a task for Gram matrices, whose entries off the diagonal are multiplied by 0.9; biases"
         " are solved for with their weights. Accuracies on validation data (a fifth of the digits) choose "
         "precisions; module_few_labels has 32 labels a task.",
-        "Anchors have their own size tuned on the same validation data with 48 trials. Images and networks are "
+        "Anchors have their own size tuned on the same validation data with 40 trials. Images and networks are "
         "those of the system model-merging.",
     ],
 )
 def arms(scale: Scale) -> Mapping[str, Callable[[int], dict[str, float]]]:
-    """Anchors alone, RegMean and RegMean++, shared and own precisions, without data, few labels, other priors, draws."""
+    """Anchors, RegMean, RegMean++, shared and own precisions, without data, few labels, other priors, draws."""
     from ._bmm_arms import DEFAULT, SMOKE
     from ._bmm_arms import PAPER as PAPER_SIZES
     from ._bmm_arms import arms as make
