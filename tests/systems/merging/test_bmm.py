@@ -9,7 +9,6 @@ from sharewise.systems import get, reproduce
 from sharewise.systems.merging import _bmm_arms
 
 
-
 @pytest.fixture(scope="module")
 def run():
     return _bmm_arms.run_of(_bmm_arms.SMOKE, 0)

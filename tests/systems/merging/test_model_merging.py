@@ -13,7 +13,6 @@ from sharewise.systems.merging._tuned import Chosen, Way, candidates, choose, me
 from sharewise.systems.merging._ways import WAYS
 
 
-
 @pytest.fixture(scope="module")
 def bed():
     return digits_bed(0, SMOKE_SIZES)
