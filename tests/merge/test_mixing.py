@@ -281,3 +281,29 @@ def test_they_are_saved_and_loaded(tmp_path: Path) -> None:
         other.load_state_dict(load_file(tmp_path / f"{name}.safetensors"))
         assert torch.equal(one(x, task="a"), other(x, task="a"))
         assert sum(v.numel() * v.element_size() for v in one.state_dict().values()) == one.storage
+
+
+def test_they_move_with_what_the_model_does_not_save() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = nn.Linear(4, 4)
+            self.register_buffer("shift", torch.ones(4), persistent=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.block(x) + self.shift
+
+    model, x = Shifted(), torch.randn(6, 4)
+    base = model.state_dict()
+    states = {t: {k: v + torch.randn_like(v) for k, v in base.items()} for t in TASKS}
+    for merged in (
+        Masked(model, states, base),
+        TwinMerging(model, states, base, at="block", width=4),
+        WEMoE(model, states, base, blocks={"block": 4}),
+        Surgery(model, states, base, at="block", width=4),
+    ):
+        before = merged(x, task="a")
+        after = merged.double()(x.double(), task="a")
+        assert after.dtype == torch.float64 and torch.allclose(after.float(), before, atol=1e-5)
+        if not isinstance(merged, Masked):
+            merged.fit({t: [x.double()] for t in TASKS}, steps=2)

@@ -102,6 +102,7 @@ def test_the_objective_decides() -> None:
         ({"space": {"weight": (1, 1)}}, OptionError, "holds nothing to search"),
         ({"space": {"weight": Range(0, 1, log=True)}}, OptionError, "holds nothing to search"),
         ({"space": {"lambda": Range(0, 1, each=True)}}, OptionError, "is not each model's own"),
+        ({"objective": lambda scores: float("nan")}, MergeError, "objective of trial 0 is nan"),
         ({"trials": 0}, OptionError, "at least 1"),
         ({"sampler": "cmase"}, OptionError, 'did you mean "cmaes"'),
         ({"sampler": "cmaes", "space": {"weight": (0, 1)}}, OptionError, "two numbers or more"),

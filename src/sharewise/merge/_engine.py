@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import MergeError
 from ._method import Block, Method
 from ._sources import Source
-from ._statistics import beside
+from ._statistics import Collected, beside
 from ._tensorfile import TensorInfo
 from ._writer import Writer
 
@@ -102,13 +102,12 @@ class Reading:
         for start in range(0, self.entries, self.size):
             yield self._load(start)
 
-    def statistic(self, leaf: str | None = None, without: int | None = None) -> list[Tensor] | None:
+    def statistic(self, leaf: str | None = None, without: int | None = None) -> Collected | None:
         """See :class:`~sharewise.merge.Stack`."""
         parts = [p for i, p in enumerate(self.job.parts) if i != without]
-        found = [(p.statistics, beside(p.tensor, leaf)) for p in parts]
-        if any(source is None or name not in source.tensors for source, name in found):
-            return None
-        return [source.whole(name) for source, name in found if source is not None]
+        found = [(p.statistics, beside(p.tensor, leaf)) for p in parts if p.statistics is not None]
+        whole = len(found) == len(parts) and all(name in source.tensors for source, name in found)
+        return Collected(found) if whole else None
 
     def companion(self, leaf: str) -> Tensor | None:
         """See :class:`~sharewise.merge.Stack`."""

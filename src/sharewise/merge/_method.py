@@ -15,6 +15,7 @@ from ..errors import MergeError
 
 if TYPE_CHECKING:
     from ._engine import Part
+    from ._statistics import Collected
 
 Reach = Literal["entries", "rows", "tensor"]
 
@@ -92,9 +93,9 @@ class Stack(Protocol):
         """All blocks, from the first entry to the last; every call reads them anew, into the same memory."""
         ...
 
-    def statistic(self, leaf: str | None = None, without: int | None = None) -> list[Tensor] | None:
-        """The statistics of this tensor, one a model (but the one at the place ``without``), whole (of the parameter
-        ``leaf`` of the same module, if given); ``None`` where a model has none."""
+    def statistic(self, leaf: str | None = None, without: int | None = None) -> Collected | None:
+        """The statistics of this tensor, one a model (but the one at the place ``without``), each read whole when it is
+        asked for (of the parameter ``leaf`` of the same module, if given); ``None`` where a model has none."""
         ...
 
     def companion(self, leaf: str) -> Tensor | None:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 
 def shrunk(gram: Tensor, off_diagonal: float) -> Tensor:
-    """``gram`` ``[d, d]`` with entries off the diagonal multiplied by ``off_diagonal``."""
-    return off_diagonal * gram + (1 - off_diagonal) * torch.diag_embed(gram.diagonal())
+    """``gram`` ``[..., d, d]`` with entries off the diagonal multiplied by ``off_diagonal``."""
+    return off_diagonal * gram + (1 - off_diagonal) * torch.diag_embed(gram.diagonal(dim1=-2, dim2=-1))
 
 
 def task_vector_gram(delta: Tensor) -> Tensor:

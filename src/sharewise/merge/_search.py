@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -142,7 +143,7 @@ def search(
         else:
             state = merged(chosen)
             scores = scores_of(evaluate, state, f"trial {number}")
-            made = Trial(chosen, float(objective(scores)), scores)
+            made = Trial(chosen, _value(objective(scores), number), scores)
             if best is None or made.value > best[0].value:
                 best = (made, state)
         study.tell(asked, made.value)
@@ -151,6 +152,12 @@ def search(
             write_json(log, {"search": about, "trials": [asdict(t) for t in done]})
     winner = max(done, key=lambda t: t.value)
     return Found(winner, done, best[1] if best is not None and best[0] is winner else merged(winner.parameters))
+
+
+def _value(found: float, number: int) -> float:
+    if not math.isfinite(found):
+        raise MergeError(f"the objective of trial {number} is {found}: it must be finite")
+    return float(found)
 
 
 def _same(former: Trial, chosen: Mapping[str, Any], number: int, log: Path | str | None) -> Trial:

@@ -83,6 +83,28 @@ def open_statistics(given: Given, name: str) -> Source:
     return source
 
 
+class Collected:
+    """One tensor's statistics of several models, each read when it is its turn, so that one at a time is in memory.
+
+    Attributes:
+        shape: of the first.
+    """
+
+    def __init__(self, places: Sequence[tuple[Source, str]]) -> None:
+        self._places = places
+        source, name = places[0]
+        self.shape = source.tensors[name].shape
+
+    def __len__(self) -> int:
+        """How many models."""
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Read one after the other."""
+        for source, name in self._places:
+            yield source.whole(name)
+
+
 def beside(tensor: str, leaf: str | None) -> str:
     """The parameter ``leaf`` of the module that ``tensor`` belongs to; ``tensor`` itself for ``None``.
 

@@ -61,7 +61,10 @@ def collect_features(
     for name, (products, _) in totals.items():
         if not bool(products.isfinite().all()):
             raise MergeError(f'activations of the units "{name}" are not finite: check the models and the batches')
-    return {name: Features(products / rows[name], mean / rows[name]) for name, (products, mean) in totals.items()}
+    return {
+        name: Features((products / rows[name]).cpu(), (mean / rows[name]).cpu())
+        for name, (products, mean) in totals.items()
+    }
 
 
 def _run(

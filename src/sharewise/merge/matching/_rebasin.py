@@ -56,7 +56,7 @@ def _likeness(units: Units, name: str, first: State, second: State, orders: Matc
     group = units.groups[name]
     total = torch.zeros(group.size, group.size, dtype=torch.float64)
     for axis in group.axes:
-        a, b = first[axis.tensor].double(), second[axis.tensor].double()
+        a, b = first[axis.tensor].double().cpu(), second[axis.tensor].double().cpu()
         if a.shape != b.shape:
             continue
         for other, theirs in units.on(axis.tensor):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -85,18 +85,18 @@ class BMM(Method):
         if grams is None:
             guessed = [task_vector_gram(row) for i, row in enumerate(rows) if i != place]
             return self._solved(rows, guessed, stack, place)
-        biases = stack.companion("bias") if grams[0].shape[-1] > columns else None
+        biases = stack.companion("bias") if grams.shape[-1] > columns else None
         joined = rows if biases is None else torch.cat([rows, biases.unsqueeze(2)], 2)
         return self._solved(joined, [g[: joined.shape[2], : joined.shape[2]] for g in grams], stack, place)[:, :columns]
 
     def _bias(self, rows: Tensor, stack: Stack, place: int) -> Tensor | None:
         """``None`` where biases were not counted."""
         grams, weights = stack.statistic("weight", without=place), stack.companion("weight")
-        if grams is None or weights is None or weights.ndim != 3 or grams[0].shape[-1] == weights.shape[2]:
+        if grams is None or weights is None or weights.ndim != 3 or grams.shape[-1] == weights.shape[2]:
             return None
         return self._solved(torch.cat([weights, rows.unsqueeze(2)], 2), grams, stack, place)[:, -1]
 
-    def _solved(self, rows: Tensor, grams: Sequence[Tensor], stack: Stack, place: int) -> Tensor:
+    def _solved(self, rows: Tensor, grams: Iterable[Tensor], stack: Stack, place: int) -> Tensor:
         values = stack.values
         experts = [i for i in range(len(rows)) if i != place]
         posterior = Posterior.of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ...errors import MergeError
 from .._method import WEIGHT_ONE, Block, Method, Parameter, Reach, Stack
-from .._statistics import holders
+from .._posterior import shrunk
+from .._statistics import Collected, holders
 from ._fisher import UNSEEN, check_unseen
 from ._linear import weighted_sum
 from ._spectral import is_matrix
@@ -38,7 +39,7 @@ class RegMean(Method):
 
     What differs: ``G_t`` are means over rows, so tasks with different numbers of examples count alike (``weight``
     counts them otherwise); directions in which no input lies get the average, in place of an inverse that is not there.
-    Solved in float64: O(d^3) time, and one layer's matrices in memory.
+    Solved in float64: O(d^3) time; one layer's matrices of all models and one Gram matrix at a time are in memory.
     """
 
     name = "regmean"
@@ -47,7 +48,7 @@ class RegMean(Method):
     base = "optional"
     statistics = "gram"
     parameters = (WEIGHT_ONE, OFF_DIAGONAL, UNSEEN)
-    temporaries = 8
+    temporaries = 40  # float64 ones count twice
 
     def complaint(self, values: Mapping[str, Any]) -> str | None:
         """Weights below 0 make no sum of squares."""
@@ -92,25 +93,25 @@ class RegMean(Method):
             return average if found is None else found.to(average.dtype)
         return average
 
-    def _weight(self, rows: Tensor, grams: list[Tensor], stack: Stack) -> Tensor:
+    def _weight(self, rows: Tensor, grams: Collected, stack: Stack) -> Tensor:
         matrices = rows.flatten(2)
         columns = matrices.shape[2]
-        biases = stack.companion("bias") if grams[0].shape[-1] > columns else None
+        biases = stack.companion("bias") if grams.shape[-1] > columns else None
         if biases is not None:
             matrices = torch.cat([matrices, biases.unsqueeze(2)], 2)
         return self._solved(matrices, grams, stack)[:, :columns].reshape(rows.shape[1:])
 
-    def _bias(self, rows: Tensor, grams: list[Tensor], stack: Stack) -> Tensor | None:
+    def _bias(self, rows: Tensor, grams: Collected, stack: Stack) -> Tensor | None:
         """``None`` where biases were not counted."""
         weights = stack.companion("weight")
-        if weights is None or grams[0].shape[-1] == weights[0, 0].numel():
+        if weights is None or grams.shape[-1] == weights[0, 0].numel():
             return None
         return self._solved(torch.cat([weights.flatten(2), rows.unsqueeze(2)], 2), grams, stack)[:, -1]
 
-    def _solved(self, matrices: Tensor, grams: list[Tensor], stack: Stack) -> Tensor:
-        size, groups = matrices.shape[2], grams[0].shape[0] if grams[0].ndim == 3 else 1
-        grouped = matrices.double().unflatten(1, (groups, -1))
-        sized = [g.double().reshape(groups, *g.shape[-2:])[:, :size, :size] for g in grams]
+    def _solved(self, matrices: Tensor, grams: Collected, stack: Stack) -> Tensor:
+        size, groups = matrices.shape[2], grams.shape[0] if len(grams.shape) == 3 else 1
+        grouped = matrices.unflatten(1, (groups, -1))
+        sized = (g.reshape(groups, *g.shape[-2:])[:, :size, :size] for g in grams)
         found = regression_mean(grouped, sized, stack.values["weight"], stack.values["off_diagonal"])
         return found.flatten(0, 1)
 
@@ -119,23 +120,27 @@ def _is_bias(name: str) -> bool:
     return name.rpartition(".")[2] == "bias"
 
 
-def regression_mean(matrices: Tensor, grams: Sequence[Tensor], weights: Sequence[float], off_diagonal: float) -> Tensor:
+def regression_mean(matrices: Tensor, grams: Iterable[Tensor], weights: Sequence[float], off_diagonal: float) -> Tensor:
     """``W^T = (sum w_t G_t)^{-1} sum w_t G_t W_t^T``, with the average where the sum has no inverse.
 
     Args:
-        matrices: ``[n, ..., out, in]``, float64.
-        grams: n of ``[..., in, in]``.
+        matrices: ``[n, ..., out, in]``.
+        grams: n of ``[..., in, in]``; each is asked for once.
         weights: n, at least 0.
         off_diagonal: multiplies entries off the diagonals.
 
-    Returns ``[..., out, in]``, as the average plus the solution for what differs from it: exact for equal models.
+    Returns ``[..., out, in]`` in float64, as the average plus the solution for what differs from it: exact for equal
+    models.
     """
-    average = weighted_sum(matrices, [w / sum(weights) for w in weights])
-    left, right = torch.zeros_like(grams[0]), torch.zeros_like(average.mT)
+    average = matrices[0].double() * (weights[0] / sum(weights))
+    for matrix, weight in zip(matrices[1:], weights[1:], strict=True):
+        average.add_(matrix, alpha=weight / sum(weights))
+    width = average.shape[-1]
+    left, right = average.new_zeros(*average.shape[:-2], width, width), torch.zeros_like(average.mT)
     for matrix, gram, weight in zip(matrices, grams, weights, strict=True):
-        shrunk = weight * (off_diagonal * gram + (1 - off_diagonal) * torch.diag_embed(gram.diagonal(dim1=-2, dim2=-1)))
-        left += shrunk
-        right += shrunk @ (matrix - average).mT
+        counted = shrunk(gram.double(), off_diagonal).mul_(weight)
+        left += counted
+        right += counted @ (matrix - average).mT
     return average + solve(left, right).mT
 
 

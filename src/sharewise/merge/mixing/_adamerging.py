@@ -74,7 +74,7 @@ def adamerging(
     if density is not None:
         vectors = {name: consistent(tau, density) for name, tau in vectors.items()}
     columns = len(vectors) if by == "layer" else 1
-    coefficients = nn.Parameter(torch.full((len(run.tasks), columns), init))
+    coefficients = nn.Parameter(torch.full((len(run.tasks), columns), init, device=next(iter(vectors.values())).device))
     origin = {name: base[name].detach() for name in run.shared}
 
     def merged() -> dict[str, Tensor]:

@@ -74,7 +74,7 @@ def pack(bits: Tensor) -> Tensor:
     """``[T, n]`` truth values -> ``[T, ceil(n / 8)]`` bytes."""
     short = -bits.shape[1] % 8
     eights = nn.functional.pad(bits.to(torch.uint8), (0, short)).unflatten(1, (-1, 8))
-    return (eights << torch.arange(8, dtype=torch.uint8)).sum(2, dtype=torch.uint8)
+    return (eights << torch.arange(8, dtype=torch.uint8, device=bits.device)).sum(2, dtype=torch.uint8)
 
 
 def unpack(packed: Tensor, entries: int) -> Tensor:

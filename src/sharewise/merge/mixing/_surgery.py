@@ -65,11 +65,14 @@ class Surgery(TaskModel):
         """Adam on the mean absolute difference to each task's own features, on unlabelled inputs, one batch of each
         task a step; the sums, step by step."""
 
+        own = self.base.tensors()
+        teachers = {t: {n: v.to(own[n]) for n, v in state.items()} for t, state in self._teachers[0].items()}
+
         def losses(step: Mapping[str, Any]) -> dict[str, Tensor]:
             found = {}
             for task, batch in step.items():
-                h = self._features(self.base.tensors(), batch, task)
-                wanted = self._features(self._teachers[0][task], batch, task)
+                h = self._features(own, batch, task)
+                wanted = self._features(teachers[task], batch, task)
                 found[task] = (self.operate(h, task) - wanted).abs().mean()
             return found
 

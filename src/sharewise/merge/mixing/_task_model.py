@@ -65,6 +65,12 @@ class TaskModel(nn.Module):
         """The architecture."""
         return self._skeleton[0]
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TaskModel:
+        """Moves and casts the architecture's own tensors too: those it does not save (tables of positions) are used."""
+        self.skeleton._apply(fn)
+        super()._apply(fn, recurse)
+        return self
+
     @property
     def storage(self) -> int:
         """Bytes of everything kept, heads and routers too."""

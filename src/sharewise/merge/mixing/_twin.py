@@ -78,7 +78,9 @@ class TwinMerging(TaskModel):
             found = {}
             for task, batch in step.items():
                 logits = self.router(self.represent(*arguments(batch)))
-                found[task] = nn.functional.cross_entropy(logits, torch.full((len(logits),), self.index(task)))
+                found[task] = nn.functional.cross_entropy(
+                    logits, torch.full((len(logits),), self.index(task), device=logits.device)
+                )
             return found
 
         return descend(self.router.parameters(), losses, batches, self.tasks, steps, learning_rate)
