@@ -115,11 +115,28 @@ class Bed:
     def accuracies(
         self, states: Mapping[str, Mapping[str, Tensor]], part: Part, count: int | None = None
     ) -> dict[str, float]:
-        """Accuracy by task; ``states`` has the parameters to use for each task."""
-        return {
-            task: self.accuracy(task, lambda x, t=task: self.logits(t, states[t], x), part, count)  # type: ignore[misc]
-            for task in self.tasks
-        }
+        """Accuracy by task; ``states`` has the parameters to use for each. Tasks with the same ones are run together."""
+        together: dict[int, list[str]] = {}
+        for task in self.tasks:
+            together.setdefault(id(states[task]), []).append(task)
+        found = {}
+        for tasks in together.values():
+            parts = {task: self.tasks[task].parts[part] for task in tasks}
+            chosen = parts if count is None else {task: p.first(count) for task, p in parts.items()}
+            features = self.features(states[tasks[0]], torch.cat([e.inputs for e in chosen.values()]))
+            for (task, examples), own in zip(
+                chosen.items(), features.split([len(e) for e in chosen.values()]), strict=True
+            ):
+                right = (own @ self.tasks[task].head.T).argmax(1) == examples.labels
+                found[task] = float(right.double().mean())
+        return {task: found[task] for task in self.tasks}
+
+    @torch.no_grad()
+    def features(self, state: Mapping[str, Tensor], inputs: Tensor, size: int = 4096) -> Tensor:
+        """``[n, width]`` of the encoder with the parameters ``state``, ``size`` inputs at a time."""
+        own = {name.removeprefix("encoder."): value for name, value in state.items()}
+        parts = [torch.func.functional_call(self.model.encoder, own, (x,)) for x in inputs.split(size)]
+        return torch.cat(parts)
 
     def for_all(self, state: Mapping[str, Tensor]) -> dict[str, Mapping[str, Tensor]]:
         """The same parameters for every task."""

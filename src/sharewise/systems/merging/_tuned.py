@@ -85,7 +85,8 @@ def candidates(
             yield setting, states
             continue
         for size in sizes(len(way.options), budget):
-            yield setting | {"size": size}, {t: scaled(bed.base, state, size) for t, state in states.items()}
+            made = {id(state): scaled(bed.base, state, size) for state in states.values()}  # most are the same object
+            yield setting | {"size": size}, {task: made[id(state)] for task, state in states.items()}
 
 
 def choose(bed: Bed, tried: Iterator[tuple[dict[str, float], States]], count: int | None = None) -> Chosen:
