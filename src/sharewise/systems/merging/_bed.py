@@ -115,7 +115,7 @@ class Bed:
     def accuracies(
         self, states: Mapping[str, Mapping[str, Tensor]], part: Part, count: int | None = None
     ) -> dict[str, float]:
-        """Accuracy by task; ``states`` has the parameters to use for each. Tasks with the same ones are run together."""
+        """Accuracy by task; ``states`` has the parameters to use for each. Tasks that share them are run together."""
         together: dict[int, list[str]] = {}
         for task in self.tasks:
             together.setdefault(id(states[task]), []).append(task)
