@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._batch import Batch, map_tensors
 from ._pertask import PerTaskSource, TaskReader
+from ._replay import PerTaskReplay, Transitions
 from ._source import LoaderSource, Source, Splits, TensorSource, epoch_generator
 from ._spec import Column, TableSchema, TableSpec, TableWarning, Target
 
@@ -46,6 +47,7 @@ __all__ = [
     "Leak",
     "LoaderSource",
     "ParquetSource",
+    "PerTaskReplay",
     "PerTaskSource",
     "Preprocessor",
     "RowSplit",
@@ -58,6 +60,7 @@ __all__ = [
     "Target",
     "TaskReader",
     "TensorSource",
+    "Transitions",
     "epoch_generator",
     "find_drift",
     "find_leaks",
