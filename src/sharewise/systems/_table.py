@@ -15,4 +15,5 @@ WHERE: dict[str, str] = {
     "gcond": "balancing.gcond",
     "model-merging": "merging.model_merging",
     "ras": "representation.ras",
+    "switchmt": "agents.switchmt",
 }

@@ -57,7 +57,7 @@ PIXELS: dict[str, Any] = {
     "shape": (2, 10, 10),
     "actions": 3,
     "convolutions": [(8, 4, 2)],
-    "hidden": 64,
+    "hidden": 128,
     "normalise": "none",
     "scale": 0.1,
 }
@@ -65,21 +65,29 @@ DEFAULT = Sizes(
     pixels,
     DQNOptions(
         gamma=0.9,
-        learning_rate=2e-3,
+        learning_rate=3e-3,
         batch=32,
         capacity=10_000,
         warm_up=400,
-        update_every=9,
-        target_every=240,
-        epsilon_frames=4500,
+        update_every=6,
+        target_every=120,
+        epsilon_frames=3000,
     ),
-    frames=9000,
+    frames=6000,
     network=PIXELS,
     min_episodes=10,
-    threshold=0.1,
     episodes=100,
 )
 SMOKE = Sizes(
+    partial(pixels, episodes=8, lanes=8),
+    replace(DEFAULT.options, batch=4, warm_up=8, update_every=48),
+    frames=96,
+    network=PIXELS,
+    min_episodes=1,
+    window=1,
+    episodes=8,
+)
+SMOKE_ARCADE = Sizes(
     partial(arcade, lanes=1, episodes=1, max_frames=16),
     DQNOptions(batch=2, capacity=50, warm_up=2, update_every=6, target_every=6),
     frames=12,
@@ -88,6 +96,7 @@ SMOKE = Sizes(
     window=1,
     episodes=1,
 )
+"""A few steps of the real games, in an arm of its own: making an Atari environment takes longer than playing it."""
 PAPER = Sizes(partial(arcade, lanes=8, episodes=32, max_frames=108_000), DQNOptions(capacity=2**17), frames=12_000_000)
 
 
@@ -96,7 +105,8 @@ def arms(sizes: Sizes) -> dict[str, Callable[[int], dict[str, float]]]:
     found: dict[str, Callable[[int], dict[str, float]]] = {
         name: partial(run_shared, arm, sizes) for name, arm in ARMS.items()
     }
-    return found | {SEPARATE: partial(run_separate, sizes)}
+    found[SEPARATE] = partial(run_separate, sizes)
+    return found | ({"arcade": partial(run_shared, Arm(), SMOKE_ARCADE)} if sizes is SMOKE else {})
 
 
 def make_schedule(switching: Switching, tasks: Sequence[str], sizes: Sizes) -> Schedule:

@@ -33,7 +33,7 @@ class Games:
         return (value - self.zero[task]) / (self.one[task] - self.zero[task])
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def pixels(episodes: int = 500, lanes: int = 50) -> Games:
     """The three pixel games; the yardstick is the scripted player's mean return."""
     score: dict[str, GameMaker] = {game: partial(PixelGame, game, lanes) for game in GAMES}
