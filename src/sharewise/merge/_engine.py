@@ -196,7 +196,7 @@ class Engine:
             self._all(lambda job: self._do(job, memory, surveyed), jobs)
 
     def _survey(self, jobs: Sequence[Job], memory: Memory) -> Any:
-        asked = [job for job in jobs if job.method is not None and job.method.surveys]
+        asked = [job for job in jobs if job.method is not None and job.method.surveys_for(job.values)]
         if not asked:
             return None
         found: dict[str, Any] = {}

@@ -59,7 +59,7 @@ def _passes(job: Job) -> int:
     if job.method is None:
         return 1
     small = job.info.entries <= BLOCK  # read once, kept for every pass
-    return (1 if small else job.method.passes) + job.method.surveys
+    return (1 if small else job.method.passes) + job.method.surveys_for(job.values)
 
 
 def _held(job: Job, block: int) -> int:

@@ -158,8 +158,12 @@ class Method(ABC):
         """What a block of this tensor must be: any run of entries, whole rows, or the tensor."""
         return self.reach
 
+    def surveys_for(self, values: Mapping[str, Any]) -> bool:
+        """Whether :meth:`survey` is asked, where that depends on the parameters."""
+        return self.surveys
+
     def survey(self, stack: Stack) -> Any:
-        """What is to be known of this tensor before any is merged; only asked if ``surveys``."""
+        """What is to be known of this tensor before any is merged; only asked if :meth:`surveys_for` says so."""
         return None
 
     def gather(self, found: dict[str, Any]) -> Any:
