@@ -147,6 +147,8 @@ def test_regmean_is_the_least_squares_solution() -> None:
     for bias in (False, True):
         stats = {f"m{i}": collect_gram(m, [x], bias=bias) for i, (m, x) in enumerate(zip(models, xs, strict=True))}
         merged = merge_states("regmean", states, statistics=stats, off_diagonal=1.0)
+        from_base = merge_states("regmean", states, network(9).state_dict(), statistics=stats, off_diagonal=1.0)
+        assert all(torch.allclose(from_base[k], merged[k], atol=1e-5) for k in merged)
         one = [torch.cat([x, torch.ones(30, int(bias))], 1).double() for x in xs]
         full = [torch.cat([m[0].weight, m[0].bias[:, None]], 1).detach()[:, : 5 + bias].double() for m in models]
         rows, wanted = torch.cat(one), torch.cat([x @ w.T for x, w in zip(one, full, strict=True)])
@@ -257,6 +259,8 @@ def test_statistics_that_are_missing_or_do_not_fit() -> None:
         "regmean", r'"3.weight" of model "m1" is \[4, 4\].*\[7, 7\]', m0=gram, m1={**gram, "3.weight": torch.eye(4)}
     )
     refused("fisher", r'"3.bias" of model "m0" is \[1\].*\[3\]', m0={**fisher, "3.bias": torch.ones(1)}, m1=fisher)
+    with pytest.raises(MergeError, match='"m1" has no gram statistics'):  # some have and some have not
+        merge_states("regmean", states, statistics={"m0": gram}, unseen="average")
     with pytest.raises(MergeError, match="unseen must be one of refuse, average"):
         merge_states("regmean", states, unseen="skip")
     with pytest.raises(MergeError, match="weights must be at least 0"):
