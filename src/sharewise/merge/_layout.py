@@ -12,6 +12,7 @@ from ..errors import MergeError, nearest
 from ._engine import Job, Part
 from ._layers import Place, comes_first, place_of, stacks
 from ._method import Method
+from ._modules import Within, split
 from ._plan import Input, Parameters, Plan, Reference, Slice
 from ._rows import is_vocabulary
 from ._settings import Asker
@@ -57,6 +58,23 @@ class _Slice:
 
 
 def lay_out(
+    plan: Plan, method: Method, models: Mapping[Reference, Source], statistics: Mapping[Reference, Source] | None = None
+) -> Layout:
+    """The jobs of a plan, module by module where it has several; see :func:`_lay_out` for what is refused."""
+    if not plan.modules:
+        return _lay_out(plan, method, models, statistics)
+    jobs: list[Job] = []
+    notes: list[str] = []
+    layers = None
+    parts = plan.parts()
+    for module, names in split(parts, models.values()).items():
+        own = {r: Within(s, {n: i for n, i in s.tensors.items() if n in names}) for r, s in models.items()}
+        found = _lay_out(parts[module], method, own, statistics)
+        jobs, notes, layers = [*jobs, *found.jobs], [*notes, *found.notes], layers or found.layers
+    return Layout(jobs, layers, notes)
+
+
+def _lay_out(
     plan: Plan, method: Method, models: Mapping[Reference, Source], statistics: Mapping[Reference, Source] | None = None
 ) -> Layout:
     """The jobs of a plan.

@@ -106,6 +106,12 @@ class Module(_Part):
     slices: list[Slice] | None = None
     parameters: Parameters = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _models_or_slices(self) -> Module:
+        if bool(self.models) == bool(self.slices):
+            raise ValueError("a module has either models (whole) or slices (ranges of layers)")
+        return self
+
 
 class TokenModel(_Part):
     """A row for a token: zeros, or that of another token (or number) of a model."""
@@ -167,7 +173,7 @@ class Plan(_Part):
         if not isinstance(value, Mapping) or not isinstance(value.get("modules"), Mapping):
             return value
         if len(value["modules"]) != 1:
-            raise ValueError("modules with more than one entry are not supported: merge the parts by one plan each")
+            return value
         ((_, module),) = value["modules"].items()
         rest = {k: v for k, v in value.items() if k != "modules"}
         own = dict(module or {})
@@ -175,34 +181,43 @@ class Plan(_Part):
 
     @model_validator(mode="after")
     def _models_or_slices(self) -> Plan:
-        if bool(self.models) == bool(self.slices):
-            raise ValueError("give either models (whole) or slices (ranges of layers)")
+        if sum(map(bool, (self.models, self.slices, self.modules))) != 1:
+            raise ValueError("give either models (whole) or slices (ranges of layers), or modules of these")
         if self.tokenizer_source and self.tokenizer:
             raise ValueError("give tokenizer_source or tokenizer, not both")
         return self
 
+    def parts(self) -> dict[str, Plan]:
+        """Module -> what is done there, as a plan of its own; without modules the plan itself, called ``""``."""
+        if not self.modules:
+            return {"": self}
+        found = {}
+        for name, module in self.modules.items():
+            own = {"parameters": {**self.parameters, **module.parameters}}
+            found[name] = self.model_copy(
+                update={"modules": None, "models": module.models, "slices": module.slices, **own}
+            )
+        return found
+
     def references(self) -> list[Reference]:
         """All models named, each once, in the order they are named; the base, if new, last."""
-        found = [i.model for i in self.models or []]
-        found += [s.model for part in self.slices or [] for s in part.sources]
-        found += [s.base_model for s in self.slices or [] if s.base_model] + (
-            [self.base_model] if self.base_model else []
-        )
-        return list(dict.fromkeys(found))
+        found = [i.model for i in self.inputs()]
+        found += [s.base_model for part in self.parts().values() for s in part.slices or [] if s.base_model]
+        return list(dict.fromkeys([*found, *([self.base_model] if self.base_model else [])]))
 
     def inputs(self) -> list[Input]:
         """Every mention of a model as something to merge."""
-        return [*(self.models or []), *(s for part in self.slices or [] for s in part.sources)]
+        parts = self.parts().values()
+        return [i for p in parts for i in [*(p.models or []), *(s for part in p.slices or [] for s in part.sources)]]
 
     def all_parameters(self) -> Iterator[tuple[str, Setting]]:
         """Every parameter given anywhere."""
-        yield from self.parameters.items()
-        for model in self.models or []:
-            yield from model.parameters.items()
-        for part in self.slices or []:
+        for part in self.parts().values():
             yield from part.parameters.items()
-            for source in part.sources:
-                yield from source.parameters.items()
+            for piece in part.slices or []:
+                yield from piece.parameters.items()
+        for one in self.inputs():
+            yield from one.parameters.items()
 
     def to_yaml(self) -> str:
         """The plan as a file, without what was not given."""
