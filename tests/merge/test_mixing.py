@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sharewise.merge import (
     regmean_plus_plus,
 )
 from sharewise.merge.mixing._adamerging import consistent
+from sharewise.merge.mixing._descend import entropy
 from sharewise.merge.mixing._masked import pack, unpack
 from sharewise.merge.mixing._task_model import each_own
 from sharewise.merge.mixing._twin import leading
@@ -127,6 +129,12 @@ def test_adamerging_starts_at_task_arithmetic_and_lowers_the_entropy(by: Any) ->
     for name, own in found.coefficients.items():
         wanted = base[name] + sum(own[t] * (states[t][name] - base[name]) for t in TASKS)
         assert close(found.state[name], wanted)
+
+
+def test_entropy_by_hand() -> None:
+    """ln 4 for four equal logits, 0 for a sure prediction: half of it for both together."""
+    logits = torch.tensor([[0.0, 0, 0, 0], [1e4, 0, 0, 0]])
+    assert float(entropy(logits)) == pytest.approx(math.log(4) / 2)
 
 
 def test_adamerging_trims_and_elects() -> None:
