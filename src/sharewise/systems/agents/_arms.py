@@ -12,7 +12,7 @@ import torch
 
 from ...schedule import FixedSwitch, PlateauSwitch, Schedule
 from ...sharing import DuelingDSQN
-from ...sharing._dendrites import GateMode
+from ...sharing._dendrites import GateMode, Select
 from ...train.deepq import DQNOptions, MultiTaskDQN, Score
 from ._scores import Games, arcade, pixels
 
@@ -21,7 +21,8 @@ Switching = Literal["plateau", "reward", "aliased", "fixed"]
 
 @dataclass(frozen=True)
 class Arm:
-    """How the agent switches, and the gate of its network."""
+    """How the agent switches, and the gate of its network: ``scalar`` as in the released code, largest response wins;
+    ``per_neuron`` as in the papers on active dendrites, the largest absolute one."""
 
     switching: Switching = "plateau"
     gate: GateMode | None = "per_neuron"
@@ -54,7 +55,7 @@ class Sizes:
 
 
 PIXELS: dict[str, Any] = {
-    "shape": (2, 10, 10),
+    "shape": (2, 6, 6),
     "actions": 3,
     "convolutions": [(8, 4, 2)],
     "hidden": 128,
@@ -64,16 +65,16 @@ PIXELS: dict[str, Any] = {
 DEFAULT = Sizes(
     pixels,
     DQNOptions(
-        gamma=0.9,
+        gamma=0.8,
         learning_rate=3e-3,
         batch=32,
         capacity=10_000,
         warm_up=400,
         update_every=6,
-        target_every=120,
-        epsilon_frames=3000,
+        target_every=90,
+        epsilon_frames=1200,
     ),
-    frames=6000,
+    frames=2400,
     network=PIXELS,
     min_episodes=10,
     episodes=100,
@@ -129,7 +130,8 @@ def make_schedule(switching: Switching, tasks: Sequence[str], sizes: Sizes) -> S
 def train(games: Games, tasks: Sequence[str], arm: Arm, sizes: Sizes, seed: int) -> MultiTaskDQN:
     """An agent that has learned."""
     torch.manual_seed(seed)
-    network = DuelingDSQN(tasks, gate=arm.gate, **sizes.network)
+    select: Select = "max" if arm.gate == "scalar" else "absolute"
+    network = DuelingDSQN(tasks, gate=arm.gate, select=select, **sizes.network)
     makers = {task: games.learn[task] for task in tasks}
     schedule = make_schedule(arm.switching, tasks, sizes)
     return MultiTaskDQN(network, makers, schedule=schedule, options=sizes.options, seed=seed).learn(sizes.frames)

@@ -34,11 +34,11 @@ class Games:
 
 
 @lru_cache(maxsize=2)
-def pixels(episodes: int = 500, lanes: int = 50) -> Games:
+def pixels(episodes: int = 500, lanes: int = 50, size: int = 6) -> Games:
     """The three pixel games; the yardstick is the scripted player's mean return."""
-    score: dict[str, GameMaker] = {game: partial(PixelGame, game, lanes) for game in GAMES}
+    score: dict[str, GameMaker] = {game: partial(PixelGame, game, lanes, size=size) for game in GAMES}
     return Games(
-        learn={game: partial(PixelGame, game, 8, staggered=True) for game in GAMES},
+        learn={game: partial(PixelGame, game, 8, size=size, staggered=True) for game in GAMES},
         score=score,
         zero={game: _mean(game, score[game], _random(3), episodes) for game in GAMES},
         one={game: _mean(game, score[game], scripted(game), episodes) for game in GAMES},
