@@ -75,8 +75,8 @@ CLAIMS = (
         "The text's formulas of the change of the parameters and of the use of rewards could not be read: the change "
         "is that of the released code, measured against copies; the reward stands still when its mean over the last "
         "window of episodes is at most 5 % above that of the window before, and both conditions must hold.",
-        "The main arm has a gate a neuron, as the text says, set by the segment with the largest absolute response; the "
-        "released code's, one number a layer set by the largest response, is the arm scalar.",
+        "The main arm has a gate a neuron, as the text says, set by the segment with the largest absolute response; "
+        "the released code's, one number a layer set by the largest response, is the arm scalar.",
         "The margins of 0.2, 0.25 and 0.1 and the claims on frames, gates, the tracker and separate networks are ours. "
         "Returns are normalised: 0 is random play, 1 a scripted player that knows the rules (Atari: people).",
         "At default scale: games of 6 x 6 pixels, one spiking convolution without normalisation, 128 neurons a stream, "
