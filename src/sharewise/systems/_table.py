@@ -14,6 +14,7 @@ WHERE: dict[str, str] = {
     "emtl": "balancing.emtl",
     "gcond": "balancing.gcond",
     "model-merging": "merging.model_merging",
+    "model-merging-emoji": "merging.model_merging_emoji",
     "ras": "representation.ras",
     "switchmt": "agents.switchmt",
 }

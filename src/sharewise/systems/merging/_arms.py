@@ -1,4 +1,4 @@
-"""The arms of the system ``model-merging``: every method on the same fine-tunes, tuned with the same budget."""
+"""The arms of ``model-merging`` and ``model-merging-emoji``: every method on the same fine-tunes, with one budget."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from ...merge import (
 )
 from ._ablations import plain_sum, spectral, truncated_sum, unrescaled_emr
 from ._bed import Bed, State
-from ._digits import SMOKE_SIZES, Sizes, digits_bed
+from ._digits import SMOKE_SIZES, Sizes
+from ._emoji import EmojiSizes
+from ._training import Recipe
 from ._tuned import LARGEST, SMALLEST, Chosen, States, Way, candidates, choose, judged, report, scaled, sizes
 from ._ways import WAYS
 
@@ -36,7 +38,7 @@ class Scale:
     """Of one scale: the bed, settings a method may try, samples a task for methods with data, and steps of those that
     learn."""
 
-    bed: Sizes = field(default_factory=Sizes)
+    bed: Sizes | EmojiSizes = field(default_factory=Sizes)
     budget: int = 48
     samples: int = 256
     steps: int = 150
@@ -45,6 +47,9 @@ class Scale:
 DEFAULT = Scale()
 SMOKE = Scale(SMOKE_SIZES, budget=6, samples=16, steps=2)
 PAPER = Scale(steps=1000)
+EMOJI = Scale(EmojiSizes())
+EMOJI_SMOKE = Scale(EmojiSizes((16, 16, 16), Recipe(1), Recipe(1), 300), budget=6, samples=16, steps=2)
+EMOJI_PAPER = Scale(EmojiSizes(), steps=1000)
 
 
 @lru_cache(maxsize=4)
@@ -52,7 +57,7 @@ def _statistics(scale: Scale, seed: int, kind: str) -> Mapping[str, Any] | None:
     """What methods with data look at: unlabelled training inputs of every task; of each once."""
     if not kind:
         return None
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     batches = bed.inputs("train", scale.samples)
     if kind == "fisher":
         return {t: _below_encoder(collect_fisher(bed.expert(t), batches[t], samples=2, seed=seed)) for t in bed.tasks}
@@ -68,17 +73,17 @@ def _judge(bed: Bed, chosen: Chosen) -> Metrics:
 
 
 def _way(way: Way, scale: Scale, seed: int) -> Metrics:
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     return _judge(bed, choose(bed, candidates(bed, way, _statistics(scale, seed, way.statistics), scale.budget)))
 
 
 def _base(scale: Scale, seed: int) -> Metrics:
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     return report(bed, bed.accuracies(bed.for_all(bed.base), "test"))
 
 
 def _experts(scale: Scale, seed: int) -> Metrics:
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     return report(bed, bed.accuracies(bed.experts, "test"))
 
 
@@ -89,17 +94,17 @@ def _sized(bed: Bed, state: State, scale: Scale) -> Chosen:
 
 
 def _spectral(merge: Callable[[torch.Tensor], torch.Tensor], scale: Scale, seed: int) -> Metrics:
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     return _judge(bed, _sized(bed, spectral(bed, merge), scale))
 
 
 def _emr_unrescaled(scale: Scale, seed: int) -> Metrics:
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     return report(bed, bed.accuracies(unrescaled_emr(bed), "test"))
 
 
 def _regmean_plus_plus(scale: Scale, seed: int) -> Metrics:
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     batches = bed.inputs("train", scale.samples)
 
     def tried() -> Iterator[tuple[dict[str, float], States]]:
@@ -113,7 +118,7 @@ def _regmean_plus_plus(scale: Scale, seed: int) -> Metrics:
 
 def _adamerging(density: float | None, scale: Scale, seed: int) -> Metrics:
     """Entropy on the validation inputs; their labels choose the learning rate."""
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     batches = bed.inputs("validation", size=32)
     base = {**bed.base, "head.weight": next(iter(bed.tasks.values())).head}
 
@@ -133,7 +138,7 @@ def _arithmetic(bed: Bed, scale: Scale) -> Chosen:
 
 
 def _twin(scale: Scale, seed: int) -> Metrics:
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     size = _arithmetic(bed, scale).setting["size"]
     merged = TwinMerging(
         bed.model, bed.states, bed.base, at="encoder", width=bed.model.width, scale=size, rank=0.2, exclude=HEADS
@@ -143,7 +148,7 @@ def _twin(scale: Scale, seed: int) -> Metrics:
 
 
 def _wemoe(scale: Scale, seed: int) -> Metrics:
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     size = _arithmetic(bed, scale).setting["size"]
     blocks = {name: len(bed.base[f"{name}.weight"][0]) for name in bed.model.layers()}
     merged = WEMoE(bed.model, bed.states, bed.base, blocks=blocks, scale=size, exclude=HEADS)
@@ -152,7 +157,7 @@ def _wemoe(scale: Scale, seed: int) -> Metrics:
 
 
 def _surgery(scale: Scale, seed: int) -> Metrics:
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     state = next(iter(_arithmetic(bed, scale).states.values()))
     merged = Surgery(bed.model, bed.states, state, at="encoder", width=bed.model.width, exclude=HEADS)
     merged.fit(bed.inputs("train", scale.samples, 32), steps=scale.steps)
@@ -160,14 +165,14 @@ def _surgery(scale: Scale, seed: int) -> Metrics:
 
 
 def _ensemble(scale: Scale, seed: int) -> Metrics:
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     merged = Ensemble(bed.model, bed.states, exclude=HEADS)
     return judged(bed, lambda task, x: merged(x, task=task))
 
 
 def _evolution(scale: Scale, seed: int) -> Metrics:
     """DARE and TIES with a size for each third of the depth and a density, found by CMA-ES."""
-    bed = digits_bed(seed, scale.bed)
+    bed = scale.bed.of(seed)
     found = search(
         "dare_ties",
         bed.experts,

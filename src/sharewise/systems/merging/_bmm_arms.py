@@ -14,7 +14,7 @@ from ...merge import BayesianMerge, bayesian_search, collect_gram, merge_states,
 from ...merge._posterior import task_vector_gram
 from ._ablations import shuffled
 from ._bed import Bed, Part, State
-from ._digits import SMOKE_SIZES, Sizes, digits_bed
+from ._digits import SMOKE_SIZES, Sizes
 from ._tuned import candidates, choose, mean
 from ._ways import WAYS
 
@@ -47,7 +47,7 @@ class Run:
     """What all arms of one seed share: the bed, the anchors, the Gram matrices."""
 
     def __init__(self, scale: Scale, seed: int) -> None:
-        self.scale, self.seed, self.bed = scale, seed, digits_bed(seed, scale.bed)
+        self.scale, self.seed, self.bed = scale, seed, scale.bed.of(seed)
         batches = self.bed.inputs("train", scale.samples)
         self.grams = {t: collect_gram(self.bed.expert(t), batches[t], bias=True) for t in self.bed.tasks}
         self.anchors: dict[str, State] = {}

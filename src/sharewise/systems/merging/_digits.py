@@ -54,6 +54,10 @@ class Sizes:
     """Samples of each view in :data:`_SEEN_BEFORE` that pre-training sees."""
     images: int = 1797
 
+    def of(self, seed: int) -> Bed:
+        """The bed under one seed, kept in memory."""
+        return digits_bed(seed, self)
+
 
 SMOKE_SIZES = Sizes((16, 16, 16), Recipe(2), Recipe(2), extra=20, images=300)
 """Seconds for all arms; proves only that they run."""

@@ -24,7 +24,8 @@ PAPER = Paper(
 )
 
 
-def _above(text: str, arm: str, versus: str, margin: float = 0.0) -> Claim:
+def above(text: str, arm: str, versus: str, margin: float = 0.0) -> Claim:
+    """A claim on mean accuracy, in shares."""
     return Claim(text, metric="accuracy", arm=arm, versus=versus, better="higher", relative=False, margin=margin)
 
 
@@ -33,23 +34,23 @@ CLAIMS = (
         "The average of the models is no better than the base, within 10 points",
         metric="accuracy", arm="average", versus="base", better="higher", relative=False, within=0.10,
     ),
-    _above("Task arithmetic is above the average", "task_arithmetic", "average"),
-    _above("RegMean, with 256 inputs a task, is above task arithmetic", "regmean", "task_arithmetic"),
-    _above("RegMean++ is above RegMean by at least 2 points", "regmean_plus_plus", "regmean", 0.02),
-    _above("TSV-M is above task arithmetic by at least 5 points", "tsv", "task_arithmetic", 0.05),
-    _above("Iso-C is above task arithmetic", "iso_c", "task_arithmetic"),
-    _above("EMR, which is told the task, is above RegMean++ by at least 10 points", "emr", "regmean_plus_plus", 0.10),
-    _above("EMR is above TSV-M by at least 10 points", "emr", "tsv", 0.10),
-    _above("The experts are above EMR", "experts", "emr"),
-    _above("Without orthogonalization, TSV-M loses at least 8 points", "tsv", "tsv_not_orthogonal", 0.08),
+    above("Task arithmetic is above the average", "task_arithmetic", "average"),
+    above("RegMean, with 256 inputs a task, is above task arithmetic", "regmean", "task_arithmetic"),
+    above("RegMean++ is above RegMean by at least 2 points", "regmean_plus_plus", "regmean", 0.02),
+    above("TSV-M is above task arithmetic by at least 5 points", "tsv", "task_arithmetic", 0.05),
+    above("Iso-C is above task arithmetic", "iso_c", "task_arithmetic"),
+    above("EMR, which is told the task, is above RegMean++ by at least 10 points", "emr", "regmean_plus_plus", 0.10),
+    above("EMR is above TSV-M by at least 10 points", "emr", "tsv", 0.10),
+    above("The experts are above EMR", "experts", "emr"),
+    above("Without orthogonalization, TSV-M loses at least 8 points", "tsv", "tsv_not_orthogonal", 0.08),
     Claim(
         "and falls back to task arithmetic, within 3 points",
         metric="accuracy", arm="tsv_not_orthogonal", versus="task_arithmetic", better="higher", relative=False,
         within=0.03,
     ),
-    _above("Without rescaling, EMR loses at least 1 point", "emr", "emr_not_rescaled", 0.01),
-    _above("Without flattening the spectrum, Iso-C loses at least 1 point", "iso_c", "iso_c_not_flat", 0.01),
-    _above(
+    above("Without rescaling, EMR loses at least 1 point", "emr", "emr_not_rescaled", 0.01),
+    above("Without flattening the spectrum, Iso-C loses at least 1 point", "iso_c", "iso_c_not_flat", 0.01),
+    above(
         "With features of the models as they were, RegMean++ loses at least 1 point",
         "regmean_plus_plus", "regmean_plus_plus_unmerged", 0.01,
     ),
