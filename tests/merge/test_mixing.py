@@ -266,6 +266,15 @@ def test_surgery_starts_at_the_merged_model_and_nears_the_task_s_features() -> N
     x = batches["a"][0]
     heads = {k: v for k, v in states["a"].items() if k.startswith("head")}
     assert close(found(x, task="a"), run(model, merged | heads, x))
+    h = torch.tensor([[1.0, -2, 0, 0, 0, 0]])
+    with torch.no_grad():  # A h = 1 for two of four rows, -1 for the others: h - B ReLU(A h) = h - 2 (1, ..., 1)
+        down, up = found.adapters[0][0].weight, found.adapters[0][2].weight
+        down.zero_()
+        down[:, 0] = torch.tensor([1.0, 1.0, -1.0, -1.0])
+        up.fill_(1.0)
+        assert close(found.operate(h, "a"), h - 2)
+        up.zero_()
+        down.normal_()
     history = found.fit(batches, steps=100, learning_rate=0.02)
     assert history[-1] < 0.7 * history[0]
 

@@ -38,6 +38,10 @@ def look(**options: Any) -> Any:
 def test_search_nears_the_best_and_gives_its_state(sampler: Any) -> None:
     found = look(sampler=sampler, trials=50)
     assert found.best.value == max(t.value for t in found.trials) > -0.05 and len(found.trials) == 50
+    values = [t.value for t in found.trials]
+    assert (
+        sum(values[-15:]) > sum(values[:15]) / 4
+    )  # it learns: the loss of late trials is a fourth of that of early ones
     assert found.best.value == pytest.approx(sum(found.best.scores.values()) / 2)
     again = merge_states("task_arithmetic", MODELS, BASE, **found.parameters)
     assert all(torch.equal(again[k], found.state[k]) for k in BASE) and near(found.state) == found.best.scores
