@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 import sharewise as sw
 from backward_modes import Problem
 from sharewise.balance import Balancer, create
@@ -35,7 +37,8 @@ def ours(name: str, mode: str) -> Make:
             where = {} if balancer.needs == "losses" else {"shared": problem.trunk, "mode": mode}
             sw.backward(losses if len(losses) > 1 else losses[0], balancer, **where)
             if balancer.looks_again:
-                balancer.look_again(problem.losses())
+                with torch.no_grad():
+                    balancer.look_again(problem.losses())
 
         return step
 

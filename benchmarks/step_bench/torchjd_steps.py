@@ -78,7 +78,8 @@ def _scalarized(name: str) -> Make:
             problem.clear()
             scalarizer(torch.stack(list(problem.losses().values()))).backward()
             if name == "famo":
-                scalarizer.update(torch.stack(list(problem.losses().values())))
+                with torch.no_grad():
+                    scalarizer.update(torch.stack(list(problem.losses().values())))
 
         return step
 
