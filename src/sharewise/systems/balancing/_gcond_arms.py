@@ -63,19 +63,20 @@ _GCOND = {"changes": 3}  # the paper's
 
 # How learning rates were chosen: _gcond_tuning.py.
 RECIPES: dict[str, Recipe] = {
-    "sum": Recipe(1.2e-2),
+    "sum": Recipe(2e-2),
     "sum-momentum": Recipe(5e-3, inner=True),
-    "pcgrad": Recipe(1.2e-2, "pcgrad"),
-    "cagrad": Recipe(3e-2, "cagrad"),
-    "graddrop": Recipe(1.2e-2, "graddrop"),
+    "pcgrad": Recipe(2e-2, "pcgrad"),
+    "cagrad": Recipe(2e-2, "cagrad"),
+    "graddrop": Recipe(2e-2, "graddrop"),
+    "gradnorm": Recipe(2e-2, "gradnorm", options={"alpha": 1.5, "lr": 2.5e-2}),
     "pcgrad-accumulated": Recipe(5e-3, "pcgrad", "sequential", inner=True),
     "pcgrad-every-batch": Recipe(5e-3, "pcgrad", step_each=True),
     "gcond": Recipe(5e-3, "gcond", "stochastic", inner=True, options=_GCOND),
     "gcond-sequential": Recipe(5e-3, "gcond", "sequential", inner=True, options=_GCOND),
     "gcond-one-batch": Recipe(5e-3, "gcond", "each", inner=True, options=_GCOND),
-    "gcond-raw": Recipe(1.2e-2, "gcond", "stochastic", options=_GCOND),
+    "gcond-raw": Recipe(1.25e-2, "gcond", "stochastic", options=_GCOND),
 }
-ALONE: dict[str, Recipe] = {"l1": Recipe(1.2e-2, one="l1"), "ssim": Recipe(1.2e-2, one="ssim")}
+ALONE: dict[str, Recipe] = {"l1": Recipe(1.25e-2, one="l1"), "ssim": Recipe(2e-2, one="ssim")}
 LOW = 10.0  # the arms "-low" divide the learning rate of the weighted sum by this
 LOW_ARMS = ("sum", "sum-momentum", "gcond")
 
