@@ -4,9 +4,12 @@ Whole processes, as a user runs them, taking turns. The floor is a process that 
 them with safetensors. CPU seconds are compared (the smallest of the rounds), since the disk is shared by all; memory is
 the peak of the process above that of one that only imports torch. With ``--mergekit PATH`` of its ``mergekit-yaml``
 command (mergekit 0.1.5; it brings 40 packages, so it belongs in an environment of its own) the same plans are given to
-mergekit, and the outputs are compared entry by entry.
+mergekit, and the outputs are compared entry by entry: those of TIES differ where entries tie at the threshold, of which
+mergekit's unstable sort keeps any. ``--large`` merges a pair four times as large, too, once, for its memory. The bill and
+its page are written in all of this.
 
     python benchmarks/merging.py [--rounds 3] [--mergekit VENV/bin/mergekit-yaml] [--work FOLDER] [--only ties,slerp]
+        [--large]
 """
 
 from __future__ import annotations
@@ -40,6 +43,8 @@ PLANS = {
     "sce": ("base", {"select_topk": 0.5}),
 }
 """Method -> base, parameters."""
+LARGE = 58
+"""Layers of the pair four times as large: 12 layers hold 85 of the 110 million entries, embeddings the rest."""
 CONFIG = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -174,11 +179,24 @@ def table(numbers: dict[str, dict[str, float]], folder: Path, methods: list[str]
     print(json.dumps({"benchmark": "merging", "results": numbers}))
 
 
+def memory(folder: Path, methods: list[str], small: dict[str, dict[str, float]]) -> None:
+    """Print what merging a pair four times as large takes beside the small one."""
+    if not (folder / "b" / "model.safetensors").exists():
+        make(folder, LARGE)
+    large = measure(commands(folder, None, methods), 1)
+    start = small["import torch"]["mb"]
+    for name in methods:
+        few, many = small[name]["mb"] - start, large[name]["mb"] - start
+        print(f"{name}: {few:.0f} MB over torch, {many:.0f} MB for models four times as large ({many / few - 1:+.0%})")
+    print(json.dumps({"benchmark": "merging large", "results": large}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mergekit", help="path of mergekit-yaml")
     parser.add_argument("--work", type=Path, help="folder for the checkpoints; kept")
+    parser.add_argument("--large", action="store_true", help="also a pair four times as large (6 GB of disk)")
     parser.add_argument("--only", default=",".join(PLANS))
     options = parser.parse_args()
     methods = options.only.split(",")
@@ -188,6 +206,8 @@ def main() -> None:
             make(folder)
         numbers = measure(commands(folder, options.mergekit, methods), options.rounds)
         table(numbers, folder, methods, bool(options.mergekit))
+        if options.large:
+            memory(folder / "large", methods, numbers)
 
 
 if __name__ == "__main__":
