@@ -5,8 +5,8 @@ them with safetensors. CPU seconds are compared (the smallest of the rounds), si
 the peak of the process above that of one that only imports torch. With ``--mergekit PATH`` of its ``mergekit-yaml``
 command (mergekit 0.1.5; it brings 40 packages, so it belongs in an environment of its own) the same plans are given to
 mergekit, and the outputs are compared entry by entry: those of TIES differ where entries tie at the threshold, of which
-mergekit's unstable sort keeps any. ``--large`` merges a pair four times as large, too, once, for its memory. The bill and
-its page are written in all of this.
+mergekit's unstable sort keeps any. ``--large`` merges a pair four times as large, too, once, for its memory. The bill
+and its page are written in all of this.
 
     python benchmarks/merging.py [--rounds 3] [--mergekit VENV/bin/mergekit-yaml] [--work FOLDER] [--only ties,slerp]
         [--large]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from helpers.checkpoints import WIDTH, family, read
 from sharewise.errors import MergeError
-from sharewise.merge import merge, merge_adapters
+from sharewise.merge import merge, merge_adapters, open_plan
 from sharewise.merge._adapters import open_adapter
 
 MODULES = ("model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj")
@@ -94,3 +94,42 @@ def test_what_is_no_plain_lora(tmp_path: Path) -> None:
     plan = {"merge_method": "linear", "models": [{"model": "a+lora"}], "parameters": {"weight": 1}}
     with pytest.raises(MergeError, match=r'changes "other.weight", which "a" lacks'):
         merge(plan, tmp_path / "out", root=tmp_path)
+
+
+def together(method: str, x: float, y: float, **more: Any) -> dict[str, Any]:
+    weights = (("x", x), ("y", y))
+    models = [{"model": name, "parameters": {"weight": weight}} for name, weight in weights]
+    return {"merge_method": method, "models": models, **more}
+
+
+def test_a_plan_of_adapters_alone_makes_an_adapter(tmp_path: Path) -> None:
+    """3 to 1 as a mean is 0.75 and 0.25; as a sum with lambda 2 it is 6 and 2."""
+    one, two = adapter(tmp_path / "x", 1), adapter(tmp_path / "y", 2, rank=3)
+    bill = merge(together("linear", 3, 1), tmp_path / "mean", root=tmp_path)
+    assert bill["rank"] == 5 and bill["weights"] == {"x": 0.75, "y": 0.25}
+    merge(together("task_arithmetic", 3, 1, parameters={"lambda": 2}), tmp_path / "sum", root=tmp_path)
+    for name in one:
+        assert torch.allclose(product(tmp_path / "mean", name), 0.75 * one[name] + 0.25 * two[name], atol=1e-5)
+        assert torch.allclose(product(tmp_path / "sum", name), 6 * one[name] + 2 * two[name], atol=1e-4)
+    assert merge(together("linear", 1, 1, rank=2), tmp_path / "small", root=tmp_path)["largest_error"] > 0
+    assert merge(together("linear", 1, 1, rank=3), tmp_path / "small", root=tmp_path, overwrite=True)["rank"] == 3
+
+
+def test_plans_of_adapters_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    family(tmp_path)
+    adapter(tmp_path / "x", 1)
+    adapter(tmp_path / "y", 2)
+    wrong: list[tuple[dict[str, Any], str]] = [
+        (together("ties", 1, 1), 'not by "ties"'),
+        (together("linear", 1, 1, base_model="base"), r"write MODEL\+x"),
+        ({"merge_method": "linear", "models": [{"model": "x"}, {"model": "a"}]}, r"write MODEL\+x"),
+        (together("linear", 1, 1, parameters={"density": 0.5}), 'do not use the parameter "density"'),
+        (together("linear", 1, 1, parameters={"lambda": [1, 2]}), "must be one number"),
+        (together("linear", 1, -1), "add up to 0"),
+    ]
+    for plan, match in wrong:
+        with pytest.raises(MergeError, match=match):
+            merge(plan, tmp_path / "out", root=tmp_path)
+    with pytest.raises(MergeError, match="not foretold"):
+        open_plan(together("linear", 1, 1), root=tmp_path)
+    assert not (tmp_path / "out").exists()

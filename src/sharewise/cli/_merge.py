@@ -78,6 +78,9 @@ def _foretell(found: Forecast, json: bool) -> None:
 def _report(bill: dict[str, Any], out: Path) -> None:
     from ..merge import table
 
+    if "errors" in bill:
+        print(f"{out}   rank {bill['rank']}, largest relative error {bill['largest_error']:.2g}")
+        return
     for line in [f"! {w}" for w in bill["warnings"]] + table(bill):
         print(line)
     print(f"{out}   ({bill['seconds']:.1f} s); the bill as a page: {out / 'merge.html'}")

@@ -114,6 +114,7 @@ def merge_adapters(
     *,
     weights: Mapping[str, float] | None = None,
     rank: int | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Merge LoRA adapters to one whose product is the weighted sum of theirs; returns the bill.
 
@@ -124,6 +125,7 @@ def merge_adapters(
         rank: without it the sum is exact, of the ranks' sum (factors put side by side: ``b = [w_1 s_1 b_1, ...]``,
             ``a = [a_1; ...]``); with it each product is cut to its best approximation of that rank (Eckart and Young
             1936), found from the factors' QR decompositions, and its relative error is in the bill.
+        overwrite: replace ``out`` if it is a former merge.
 
     Adding the factors themselves, as PEFT's ``linear`` does, gives cross terms instead of the sum. Raises
     :class:`MergeError` for adapters that are not plain LoRA or do not fit together.
@@ -147,7 +149,7 @@ def merge_adapters(
     config["target_modules"] = sorted({m.rsplit(".", 1)[-1] for m in modules})
     bill = {"method": "adapters", "models": list(opened), "weights": shares, "rank": size, "errors": errors}
     bill["largest_error"] = max(errors.values(), default=0.0)
-    with new_folder(Path(out)) as folder:
+    with new_folder(Path(out), overwrite=overwrite) as folder:
         write_bytes(folder / WEIGHTS, save(state, metadata={"format": "pt"}))
         write_json(folder / CONFIG, json.loads(json.dumps(config)))
         write_json(folder / BILL, bill)

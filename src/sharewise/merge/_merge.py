@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..errors import MergeError
 from ..files import write_text
-from ._adapters import AdaptedSource, open_adapter
+from ._adapter_plan import adapter_folders, adapter_weights
+from ._adapters import AdaptedSource, merge_adapters, open_adapter
 from ._bill import Recorder
 from ._carry import carry_over
 from ._engine import BLOCK, Engine, Job
@@ -88,6 +89,8 @@ def open_plan(
     Raises :class:`~sharewise.errors.MergeError` for everything that can be known to fail before it starts.
     """
     plan = _plan(plan)
+    if adapter_folders(plan, Path(root), allow_outside) is not None:
+        raise MergeError("a plan of adapters alone is not foretold, as it takes seconds: merge it")
     how = method(plan.merge_method)
     warnings = check_names(how, plan.all_parameters(), all_parameters())
     with ExitStack() as closing:
@@ -165,6 +168,10 @@ def merge(
     from .report import write_bill
 
     began = time.perf_counter()
+    plan = _plan(plan)
+    adapters = adapter_folders(plan, Path(root), allow_outside)
+    if adapters is not None:
+        return merge_adapters(adapters, out, weights=adapter_weights(plan), rank=plan.rank, overwrite=overwrite)
     opened = open_plan(plan, root=root, allow_outside=allow_outside, statistics=statistics)
     out = Path(out)
     with ExitStack() as closing:

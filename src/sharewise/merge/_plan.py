@@ -149,6 +149,7 @@ class Plan(_Part):
     Fields are mergekit's (https://github.com/arcee-ai/mergekit, docs), besides these. ``missing``: what to do with
     tensors that not every model has, ``refuse`` or ``keep`` (as the base, or the first model that has it, has it).
     ``exclude``: tensors the output is to lack, as each task keeps its head: names, modules or patterns with ``*``.
+    ``rank``: of the adapter that adapters alone are merged to; their ranks' sum, which is exact, if not given.
     ``statistics`` of a model: the file that :meth:`~sharewise.merge.Statistics.save` wrote.
     """
 
@@ -165,6 +166,7 @@ class Plan(_Part):
     chat_template: str | None = None
     missing: Literal["refuse", "keep"] = "refuse"
     exclude: list[str] = Field(default_factory=list)
+    rank: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="before")
     @classmethod
