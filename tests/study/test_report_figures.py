@@ -17,6 +17,7 @@ from sharewise.study.report._curves import curves, levelled, weights
 from sharewise.study.report._forest import forest, reach
 from sharewise.study.report._place import Box, place
 from sharewise.study.report._projected import projected_figure, projected_tables
+from sharewise.study.report._turns import turns_figure, turns_tables
 
 NAN = float("nan")
 
@@ -133,6 +134,21 @@ def test_nobody_was_projected() -> None:
     result.runs[1].projected = {"a": {"b": 0.0}, "b": {"a": 0.0}}
     figure = projected_figure(result)
     assert figure is not None and figure.variants[0].traces[0]["zmax"] == 1.0
+
+
+def test_who_trained_when_is_a_mean_over_the_seeds_that_still_trained() -> None:
+    result = example_result(["a", "b"], arms=("separate", "equal", "pcgrad"), seeds=2)
+    assert turns_figure(result) is None and turns_tables(result) == []
+    first, second = (run for run in result.runs if run.arm == "pcgrad")
+    first.trained = {"a": [0.5, 1.0, 0.0], "b": [0.5, 0.0, 1.0]}
+    second.trained = {"a": [0.25], "b": [0.75]}
+    figure = turns_figure(result)
+    assert figure is not None and [v.title for v in figure.variants] == ["Shared, PCGrad"]
+    trace = figure.variants[0].traces[0]
+    assert trace["z"] == [[37.5, 100.0, 0.0], [62.5, 0.0, 100.0]] and (trace["x0"], trace["zmax"]) == (1, 100)
+    assert trace["hovertext"][1][0] == "b, epoch 1:<br>in 62.5\u00a0% of the steps"
+    (table,) = turns_tables(result)
+    assert cells(table)[0] == "a" and cells(table)[1].startswith("37.5 ± ")
 
 
 def test_affinity_leaves_out_the_diagonal_and_signs_what_is_sure() -> None:

@@ -96,6 +96,36 @@ def test_what_the_balancers_decided(finished: tuple[Path, StudyResult]) -> None:
             assert {f"weight/{t}": line[1] for t, line in run.weights.items()} == pytest.approx(chosen_weights)
 
 
+def test_an_arm_with_a_schedule(table: Path, tmp_path: Path) -> None:
+    """All steps are counted: a sample of every so manyth would see the same tasks of a cycle again and again."""
+    arms = ["separate", "equal", "equal@round_robin", "pcgrad@proportional"]
+    options = {"seeds": [0], "trials": 1, "epochs": 2, "jobs": 1, "batch_size": 16, "arms": arms}
+    result = study(table, ["height", "late", "ok"], out=tmp_path, **options)
+    assert [a.name for a in result.arms] == arms
+    assert result.arms[2].title == "Shared, equal weights, round_robin"
+    trained = {run.arm: run.trained for run in result.runs}
+    assert trained["separate"] == trained["equal"] == {}
+    for shares in (trained["equal@round_robin"], trained["pcgrad@proportional"]):
+        assert shares.keys() == {"height", "late", "ok"}
+        assert [sum(line[e] for line in shares.values()) for e in (0, 1)] == pytest.approx([1.0, 1.0])
+    assert all(s == pytest.approx(1 / 3) for line in trained["equal@round_robin"].values() for s in line)
+    assert "Who trained when" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("equal@robin", 'schedule "robin" is not known; did you mean "round_robin"'),
+        ("equal@curriculum", 'arm "equal@curriculum": the schedule needs stages='),
+        ("trees@round_robin", 'arm "trees@round_robin": a schedule goes with one of equal, '),
+    ],
+)
+def test_schedules_of_arms_are_checked(table: Path, tmp_path: Path, arm: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        study(table, ["height", "ok"], out=tmp_path / "run", arms=[arm], **QUICK)
+    assert not (tmp_path / "run").exists()
+
+
 def test_every_arm_gets_the_same_trials(finished: tuple[Path, StudyResult]) -> None:
     out, _ = finished
     for folder in (out / "models").glob("seed-*/*"):

@@ -49,6 +49,7 @@ class Findings:
         curves: dict[str, list[float]] = {}
         weights: dict[str, list[float]] = {}
         projected: dict[str, dict[str, float]] = {}
+        trained: dict[str, list[float]] = {}
         cost = Cost(fit_seconds=0, tuning_seconds=0, predict_seconds=0, peak_mb=0, parameters=0, models=0)
         for model in self.models(arm, seed):
             trials = self.trials(seed, model.key)
@@ -62,6 +63,7 @@ class Findings:
             curves |= best.curves
             weights |= best.weights
             projected |= best.projected
+            trained |= best.trained
             cost.fit_seconds += best.fit_seconds
             cost.tuning_seconds += sum(t.fit_seconds for t in trials)
             cost.predict_seconds += best.predict_seconds
@@ -69,7 +71,7 @@ class Findings:
             cost.parameters += best.parameters
             cost.models += 1
         return Run(arm=arm, seed=seed, metrics=metrics, valid=valid, settings=settings, curves=curves,
-                   weights=weights, projected=projected, cost=cost)  # fmt: skip
+                   weights=weights, projected=projected, trained=trained, cost=cost)  # fmt: skip
 
     def objective(self, arm: str) -> float:
         """Mean over seeds and tasks of the relative improvement over the constant prediction, on validation."""

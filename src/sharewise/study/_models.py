@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ..errors import OptionError
+from ..schedule import options
 from .results import Arm
+
+SCHEDULED = ("equal", "uncertainty", "pcgrad", "constant")
+"""Arms that a schedule can be put behind: ``pcgrad@round_robin``."""
 
 
 class Model(NamedTuple):
@@ -17,15 +22,34 @@ class Model(NamedTuple):
     """``network``, ``weighted`` or ``trees``."""
     balancer: str = "equal"
     probe: bool = False
+    schedule: str = "all"
 
 
-def network(tasks: Sequence[int], total: int, balancer: str = "equal") -> Model:
+def parts(arm: str) -> tuple[str, str]:
+    """``equal@round_robin`` -> the arm itself and its schedule, ``all`` where none is named."""
+    base, _, schedule = arm.partition("@")
+    return base, schedule or "all"
+
+
+def check_schedule(arm: str) -> None:
+    """Raise :class:`OptionError` for an arm whose schedule is unknown, needs more than its name, or cannot be there."""
+    base, schedule = parts(arm)
+    if base not in SCHEDULED:
+        raise OptionError(f'arm "{arm}": a schedule goes with one of {", ".join(SCHEDULED)}, not with "{base}"')
+    needed = [k for k, v in options(schedule).items() if v.default is v.empty and k != "sizes"]
+    if needed:
+        raise OptionError(f'arm "{arm}": the schedule needs {needed[0]}=..., which a name cannot say: take another one')
+
+
+def network(tasks: Sequence[int], total: int, balancer: str = "equal", schedule: str = "all") -> Model:
     """A network for some tasks; one task alone is a separate model, whatever asks for it."""
     members = tuple(sorted(tasks))
     if len(members) == 1:
         return Model(f"separate-{members[0]}", members, "network")
     name = "all" if len(members) == total else "-".join(map(str, members))
     kind = "weighted" if balancer == "constant" else "network"
+    if schedule != "all":
+        return Model(f"{balancer}@{schedule}-{name}", members, kind, balancer, schedule=schedule)
     return Model(f"{balancer}-{name}", members, kind, balancer, probe=balancer == "equal" and len(members) == total)
 
 
@@ -37,7 +61,7 @@ def models_of(arm: str, total: int, groups: Sequence[Sequence[int]] = ()) -> lis
         return [Model(f"trees-{i}", (i,), "trees") for i in range(total)]
     if arm == "groups":
         return [network(g, total) for g in groups]
-    return [network(range(total), total, arm)]
+    return [network(range(total), total, *parts(arm))]
 
 
 TEXTS = {
@@ -69,5 +93,8 @@ TEXTS = {
 
 def describe(arm: str, groups: list[list[str]]) -> Arm:
     """The arm's title and text for the page."""
-    title, kind, text = TEXTS[arm]
+    base, schedule = parts(arm)
+    title, kind, text = TEXTS[base]
+    if schedule != "all":
+        title, text = f"{title}, {schedule}", f"{text} Which tasks train in a step is up to the schedule {schedule}."
     return Arm(name=arm, title=title, kind=kind, text=text, groups=groups if arm == "groups" else [])  # type: ignore[arg-type]

@@ -34,6 +34,7 @@ class Trial(Record):
     curves: dict[str, list[float]] = {}
     weights: dict[str, list[Number]] = {}
     projected: dict[str, dict[str, float]] = {}
+    trained: dict[str, list[float]] = {}
     probe: dict[str, Any] = {}
     """``epochs``, ``cosine``, ``affinity`` of a :class:`~sharewise.audit.SharingProbe`."""
 

@@ -17,7 +17,7 @@ import numpy as np
 from ..data import TableData, TableSpec
 from ..errors import TaskError
 from ._analysis import Findings
-from ._models import describe
+from ._models import describe, parts
 from ._plan import ARMS, Plan, content_hash, parse_seeds
 from ._run import Progress, run
 from ._sharing import affinity, conflict
@@ -97,7 +97,8 @@ def study(
         progress: ``progress(done, total, text)``, called after each model.
         **options: ``kinds``, ``group``, ``time``, ``weight``, ``drop``, ``keep_leaks`` as in
             :func:`sharewise.fit_table`; ``seeds`` (``"0-4"``), ``trials`` (4), ``epochs`` (60), ``batch_size`` (256),
-            ``patience`` (8), ``margin`` (0.01), ``valid``, ``test`` (0.2 each), ``arms`` (all).
+            ``patience`` (8), ``margin`` (0.01), ``valid``, ``test`` (0.2 each), ``arms`` (all;
+            ``"equal@round_robin"`` is an arm with a schedule).
 
     Raises:
         DataError, TaskError, OptionError: before anything is written, naming what is wrong.
@@ -167,7 +168,7 @@ def analyse(
             groups=groups,
         )
 
-    shared = max((a for a in plan.arms if a in SHARED), key=findings.objective)
+    shared = max((a for a in plan.arms if parts(a)[0] in SHARED), key=findings.objective)
     groups = side("groups", overall.groups) if "groups" in plan.arms else None
     verdict = decide(side(shared), groups, plan.margin, cost)
     if "trees" in plan.arms:

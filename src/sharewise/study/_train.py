@@ -27,6 +27,7 @@ from ._space import Settings, suggest
 from ._store import Store, Trial
 from ._tables import read, split
 from ._trees import Trees
+from ._turns import Turns
 
 RECORDED = 8
 """At most so many steps of an epoch are recorded, and at least one: a record of pairs of tasks is memory too."""
@@ -115,18 +116,20 @@ class _Network:
         if len(tasks) > 1 and self.model.balancer != "equal":
             steps = math.ceil(len(splits.train) / self.plan.batch_size)
             self.recorder = Recorder(every=math.ceil(steps / RECORDED))
+        self.turns = None if self.model.schedule == "all" else Turns()
         self.fitted = fit(
             self.net,
             list(tasks),
             splits,
             balancer=create(self.model.balancer, tasks=names, **options),
+            schedule=self.model.schedule,
             learning_rate=float(settings["learning_rate"]),
             weight_decay=float(settings["weight_decay"]),
             epochs=self.plan.epochs,
             batch_size=self.plan.batch_size,
             patience=self.plan.patience,
             seed=self.seed,
-            callbacks=[c for c in (self.recorder, self.probe) if c is not None],
+            callbacks=[c for c in (self.recorder, self.probe, self.turns) if c is not None],
             progress=False,
         )
 
@@ -145,6 +148,8 @@ class _Network:
         if self.recorder is not None:
             record = self.recorder.read()
             found |= {"weights": weights(record), "projected": projected(record)}
+        if self.turns is not None:
+            found["trained"] = self.turns.shares([t.name for t in self.tasks])
         if self.probe is not None:
             found["probe"] = {
                 "epochs": self.probe.epochs,

@@ -114,6 +114,8 @@ class Run(Record):
     projected: dict[str, dict[str, Number]] = {}
     """Task -> other task -> share of the recorded training steps in which the first's gradient lost its part along the
     other's (arms whose balancer projects)."""
+    trained: dict[str, list[Number]] = {}
+    """Task -> share of each epoch's steps in which it trained (arms with a schedule)."""
 
 
 class Arm(Record):

@@ -17,4 +17,5 @@ WHERE: dict[str, str] = {
     "model-merging-emoji": "merging.model_merging_emoji",
     "ras": "representation.ras",
     "switchmt": "agents.switchmt",
+    "son-goku": "scheduling.son_goku",
 }

@@ -149,6 +149,13 @@ def weights(result: StudyResult) -> Figure | None:
     first = leading_arm(result)
     arms.sort(key=lambda name: name != first)
     tasks = [t.name for t in result.tasks]
+    layout, narrow = task_map(tasks)
+    variants = [Variant(arm_title(result, arm), [_map(result, arm, tasks)]) for arm in arms]
+    return Figure("weights", "weights", "Weight of each task in each epoch.", variants, layout, narrow)
+
+
+def task_map(tasks: list[str]) -> tuple[dict[str, object], dict[str, object]]:
+    """Layout of a map of tasks by epochs, and what differs on a narrow page."""
     left = margin_for([shorten(t, 26) for t in tasks])
     marks = {"tickvals": list(range(len(tasks))), "ticktext": [for_plot(t, 26) for t in tasks]}
     layout = base(
@@ -163,8 +170,7 @@ def weights(result: StudyResult) -> Figure | None:
         "margin": {"l": margin_for(short), "r": 10, "b": 130},
         "yaxis": {"ticktext": [for_plot(t, 12) for t in tasks]},
     }
-    variants = [Variant(arm_title(result, arm), [_map(result, arm, tasks)]) for arm in arms]
-    return Figure("weights", "weights", "Weight of each task in each epoch.", variants, layout, narrow)
+    return layout, narrow
 
 
 def _map(result: StudyResult, arm: str, tasks: list[str]) -> Trace:

@@ -21,6 +21,7 @@ from ._forest import forest, forest_tables
 from ._metrics import delta_m_table, metrics_table
 from ._projected import projected_figure, projected_tables
 from ._theme import KIND_WORDS, OUTCOMES
+from ._turns import turns_figure, turns_tables
 from ._verdict import facts
 
 _HERE = Path(__file__).parent
@@ -59,6 +60,7 @@ def _figures(result: StudyResult) -> dict[str, Any]:
     single: dict[str, Figure | None] = {
         "forest": forest(result),
         "weights": weights(result),
+        "turns": turns_figure(result),
         "conflict": conflict_figure(result.conflict),
         "projected": projected_figure(result),
         "affinity": affinity_figure(result.affinity),
@@ -82,6 +84,7 @@ def _tables(result: StudyResult) -> dict[str, Any]:
         "targets": targets_table(result),
         "columns": columns_table(result),
         "projected": projected_tables(result),
+        "turns": turns_tables(result),
     }
     if result.conflict is not None:
         tables["conflict"] = conflict_table(result.conflict)
