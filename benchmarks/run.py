@@ -81,6 +81,15 @@ def full_steps(report: dict[str, Any]) -> Iterator[Row]:
         yield f"{label} of a step, worst: {worst}", ratios[worst], "x the best peer"
 
 
+def schedules(report: dict[str, Any]) -> Iterator[Row]:
+    found = report["results"]
+    slowest = max(found["bookkeeping"], key=lambda name: found["bookkeeping"][name]["share"])
+    yield f"bookkeeping, most: {slowest}", found["bookkeeping"][slowest]["share"], "of a step"
+    default = str(found["default"])
+    yield f"refreshes of 40 tasks every {default} steps", found["curve"][default]["rows"], "of the training time"
+    yield "colouring 500 tasks", found["colouring_ms"], "ms"
+
+
 def optimizers(report: dict[str, Any]) -> Iterator[Row]:
     for name in report["results"][0]["ratios"]:
         slowest = max(found["ratios"][name][0] for found in report["results"])
@@ -107,6 +116,7 @@ PARTS = (
     Part("backward_modes", "--models mlp --tasks 10 --rounds 3", backward_modes),
     Part("decisions", "--tasks 10,40 --rounds 3", decisions),
     Part("full_steps", "--cells mlp:10 --rounds 2", full_steps),
+    Part("schedules", "--rounds 15 --seeds 1 --steps 400", schedules),
     Part("optimizers", "--widths 256 --batches 64 --rounds 20", optimizers),
     Part("merging", "--rounds 1 --only linear,slerp,task_arithmetic", merging),
     Part("balancers", "--quick", balancers),

@@ -19,7 +19,7 @@ def options(name: str, tasks: Sequence[str]) -> dict[str, Any]:
     return {
         "curriculum": {"stages": [(3, half), (None, list(tasks))]},
         "fixed_switch": {"n": 2},
-        "plateau_switch": {"window": 2, "min_episodes": 1, "threshold": 0.5},
+        "plateau_switch": {"window": 1, "min_episodes": 1, "threshold": 0.5, "stretch": 2},
         "proportional": {"sizes": sizes},
         "son_goku": {"refresh": 4, "tau": 0.1, "shuffle": True},
         "sampled": {"proportions": {name: 1 / len(tasks) for name in tasks}},

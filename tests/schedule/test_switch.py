@@ -133,6 +133,17 @@ def test_the_longest_visit() -> None:
     assert (schedule.current, schedule.log[0].reason) == ("b", "longest visit")
 
 
+def test_an_episode_of_several_signals() -> None:
+    """Two signals an episode: looked at after 2, 4, 6, ...; the reward of an episode is their mean."""
+    schedule = PlateauSwitch(["a", "b"], window=1, min_episodes=0, use_reward=True, stretch=2)
+    weights = [torch.ones(2, requires_grad=True)]
+    for step, reward in enumerate([0.0, 2.0, 3.0, 1.0, 1.0, 3.0]):  # means 1, 2, 2: it stands still in the third
+        assert not schedule.log
+        schedule.tasks(step)
+        schedule.observe(step, Signal(rewards={"a": reward}, parameters=weights))
+    assert (schedule.log[0].step, schedule.log[0].episodes) == (5, 3)
+
+
 def test_one_task_has_nowhere_to_go() -> None:
     schedule, model = PlateauSwitch(["a"], window=1, min_episodes=0), nn.Linear(2, 2)
     play(schedule, model, 6, moved=0.0)
@@ -157,7 +168,14 @@ def test_what_cannot_be_used_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"window": 0}, {"min_episodes": -1}, {"threshold": math.nan}, {"min_gain": -1.0}, {"max_episodes": 50}],
+    [
+        {"window": 0},
+        {"min_episodes": -1},
+        {"threshold": math.nan},
+        {"min_gain": -1.0},
+        {"max_episodes": 50},
+        {"stretch": 0},
+    ],
 )
 def test_options_are_checked(options: dict) -> None:
     with pytest.raises(OptionError, match=f"{next(iter(options))} must"):

@@ -27,12 +27,13 @@ def relative_change(now: Sequence[Tensor], before: Sequence[Tensor]) -> float:
 
     A tensor that became all zeros changed by an infinite factor. Cost: one pass over both, and one wait for the device.
     """
-    changes = [
-        torch.linalg.vector_norm(new.detach().double() - old.double()) for new, old in zip(now, before, strict=True)
-    ]
-    norms = [torch.linalg.vector_norm(new.detach().double()) for new in now]
-    ratios = [torch.where(change == 0, change, change / norm) for change, norm in zip(changes, norms, strict=True)]
-    return float(torch.stack([r.cpu() for r in ratios]).mean())
+    ratios = []
+    for new, old in zip(now, before, strict=True):
+        wide = torch.promote_types(new.dtype, torch.float32)  # squares of half precision overflow
+        change = torch.linalg.vector_norm(new - old, dtype=wide)
+        norm = torch.linalg.vector_norm(new, dtype=wide)
+        ratios.append(torch.where(change == 0, change, change / norm))
+    return float(torch.stack([r.cpu().double() for r in ratios]).mean())
 
 
 class ChangeTracker:

@@ -37,6 +37,9 @@ class PlateauSwitch(Visits):
         use_reward: whether the reward must stand still too (both, not either).
         min_gain: relative gain that still counts as standing still.
         max_episodes: longest visit; ``None``: as long as it learns.
+        stretch: signals that make an episode. 1 where a signal is the end of a game; in training by steps take 50 or
+            so, for a look at the parameters costs a tenth of a step, and what one step changes is little anyway. The
+            reward of an episode is then the mean of its signals'.
         max_absence, starving: see :class:`Schedule`.
 
     The signal must have ``parameters`` (all trainable ones, the same at each call) and, with ``use_reward``, the
@@ -56,6 +59,7 @@ class PlateauSwitch(Visits):
         use_reward: bool = False,
         min_gain: float = 0.05,
         max_episodes: int | None = None,
+        stretch: int = 1,
         max_absence: int | None = None,
         starving: Starving = "raise",
     ) -> None:
@@ -65,17 +69,30 @@ class PlateauSwitch(Visits):
         for option, value in (("threshold", threshold), ("min_gain", min_gain)):
             if not (math.isfinite(value) and value >= 0):
                 raise OptionError(f"{option} must be a finite number from 0 on, got {value}")
+        check_count("stretch", stretch)
         if max_episodes is not None:
             check_count("max_episodes", max_episodes, least=min_episodes + 1)
-            self._check_absence(dict.fromkeys(self.names, max_episodes * (len(self.names) - 1)))
+            self._check_absence(dict.fromkeys(self.names, stretch * max_episodes * (len(self.names) - 1)))
         self.window, self.threshold, self.min_episodes = window, float(threshold), min_episodes
         self.use_reward, self.min_gain, self.max_episodes = use_reward, float(min_gain), max_episodes
+        self.stretch = stretch
         self._tracker = ChangeTracker(window)
         self._rewards: list[float] = []
+        self._heard: list[float] = []
+        self._signals = 0
+
+    def _learn(self, step: int, signal: Signal) -> None:
+        self._signals += 1
+        if self.use_reward:
+            self._heard.append(self._reward(signal))
+        if self._signals >= self.stretch:
+            self._signals = 0
+            super()._learn(step, signal)
+            self._heard = []
 
     def _reason(self, signal: Signal) -> tuple[str, float | None] | None:
         if self.use_reward:
-            self._rewards = [*self._rewards, self._reward(signal)][-2 * self.window :]
+            self._rewards = [*self._rewards, sum(self._heard) / len(self._heard)][-2 * self.window :]
         if self.episodes > self.min_episodes:
             self._tracker.look(signal.parameters)
         mean = self._tracker.mean
@@ -107,9 +124,11 @@ class PlateauSwitch(Visits):
         self._rewards = []
 
     def _own_state(self) -> dict[str, Any]:
-        return super()._own_state() | {"tracker": self._tracker.state_dict(), "rewards": list(self._rewards)}
+        own = {"tracker": self._tracker.state_dict(), "rewards": list(self._rewards)}
+        return super()._own_state() | own | {"heard": list(self._heard), "signals": self._signals}
 
     def _take(self, state: Mapping[str, Any]) -> None:
         super()._take(state)
         self._tracker.load_state_dict(state["tracker"])
-        self._rewards = list(state["rewards"])
+        self._rewards, self._heard = list(state["rewards"]), list(state["heard"])
+        self._signals = state["signals"]

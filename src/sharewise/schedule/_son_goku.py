@@ -152,18 +152,16 @@ class SonGoku(Schedule):
         found = signal.gradients
         if found is None:
             return
-        gram = None
+        self._followed = step
         if found.rows is not None:
             for name, row in zip(found.names, found.rows, strict=True):
                 self._means.update(name, row)
-            gram = self._means.gram(self.names)
+            if step >= self._due:
+                self._recolour(step, cosines(self._means.gram(self.names)))
         elif found.gram is not None:
-            gram = self._placed(found.names, found.gram)
-        if gram is None:
+            self._recolour(step, cosines(self._placed(found.names, found.gram)))
+        else:
             raise ScheduleError("gradients came without gram and without rows: give the one that `uses` names")
-        self._followed = step
-        if step >= self._due:
-            self._recolour(step, cosines(gram))
 
     def _placed(self, names: Sequence[str], gram: Tensor) -> Tensor:
         """The Gram matrix in the order of all tasks; zeros for those that are absent."""

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 INPUTS, FEATURES = 32, 16
+"""Inputs, and features of the trunk (as many as there are tasks, where those are more)."""
 NOISE = 0.3
 """Standard deviation of the labels' noise."""
 WITHIN, ACROSS = 0.8, -0.4
@@ -36,10 +37,11 @@ class GroupedTasks:
         same = torch.tensor(self.group)[:, None] == torch.tensor(self.group)
         gram[same] = WITHIN
         gram.fill_diagonal_(1.0)
-        turn = torch.linalg.qr(self._normal(FEATURES, FEATURES))[0]
+        features = max(FEATURES, len(self.names))
+        turn = torch.linalg.qr(self._normal(features, features))[0]
         self.heads = torch.linalg.cholesky(gram) @ turn[: len(self.names)]
         self.target = self._unit()
-        self.trunk = torch.zeros(FEATURES, INPUTS, dtype=torch.float32)
+        self.trunk = torch.zeros(features, INPUTS, dtype=torch.float32)
 
     def gradients(self, names: list[str]) -> Tensor:
         """Gradients of the mean squared errors for the trunk: ``[g, n]``, on examples of each task's own."""

@@ -28,7 +28,7 @@ class Sizes:
     refresh: int = 16
     tau: float = 0.15
     probes: int = 20
-    digit_gradients: int = 1000
+    digit_gradients: int = 600
     digit_rates: tuple[float, ...] = (3e-3, 1e-2)
     digit_tau: float = 0.05
 
