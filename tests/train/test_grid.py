@@ -12,6 +12,7 @@ import torch
 import sharewise as sw
 from helpers.schedules import build
 from helpers.small import TASKS, SmallModel, splits
+from sharewise.optim import SAGE, MAdam
 from sharewise.train import Callback, Loop
 
 NAMES = [t.name for t in TASKS]
@@ -20,8 +21,8 @@ BALANCERS = ("equal", "uncertainty", "famo", "pcgrad", "moco", "gcond")
 OPTIMIZERS: dict[str, Callable[[Iterable[Any]], torch.optim.Optimizer]] = {
     "sgd": lambda groups: torch.optim.SGD(groups, lr=0.05, momentum=0.9),
     "adamw": lambda groups: torch.optim.AdamW(groups, lr=1e-2),
-    "rmsprop": lambda groups: torch.optim.RMSprop(groups, lr=1e-3),
-    "nadam": lambda groups: torch.optim.NAdam(groups, lr=1e-3),
+    "madam": lambda groups: MAdam(torch.optim.AdamW(groups, lr=1e-2), NAMES, ramp_steps=4),
+    "sage": lambda groups: SAGE(torch.optim.AdamW(groups, lr=1e-2)),
 }
 
 

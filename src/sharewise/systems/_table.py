@@ -16,6 +16,6 @@ WHERE: dict[str, str] = {
     "model-merging": "merging.model_merging",
     "model-merging-emoji": "merging.model_merging_emoji",
     "ras": "representation.ras",
-    "switchmt": "agents.switchmt",
     "son-goku": "scheduling.son_goku",
+    "switchmt": "agents.switchmt",
 }
