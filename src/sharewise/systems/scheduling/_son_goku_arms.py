@@ -56,7 +56,7 @@ class Plan:
         if not self.colours:
             return AllTasks(names)
         usual = {"refresh": sizes.refresh, "tau": tau, "tau_start": tau, "follow": True, "seed": seed}
-        return SonGoku(names, **usual | dict(self.options))  # type: ignore[arg-type]
+        return SonGoku(names, **usual | dict(self.options))
 
     def balance(self) -> Balancer | None:
         """A new balancer for the group, or ``None`` for the sum."""

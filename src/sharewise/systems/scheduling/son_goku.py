@@ -89,7 +89,7 @@ CLAIMS = (
     ],
     remarks=[],
 )
-def arms(scale: Scale) -> Mapping[str, Callable[[int], dict[str, float]]]:
+def arms(scale: Scale) -> Mapping[str, Callable[[int], Mapping[str, float]]]:
     """Joint training, PCGrad, random groups, SON-GOKU alone and with PCGrad, and its ablations."""
     from ._son_goku_arms import arms as make
 
