@@ -113,7 +113,10 @@ def main() -> None:
     for cell in options.cells.split(","):
         model, _, tasks = cell.partition(":")
         for name in names:
-            found = measure(sides_of(name, weightings), model, int(tasks), options.rounds)
+            sides = sides_of(name, weightings)
+            if not any(side.startswith(("TorchJD", "LibMTL")) for side in sides):
+                continue  # only LibMTL has it, and is not there
+            found = measure(sides, model, int(tasks), options.rounds)
             row = compared(found)
             print(shown(model, int(tasks), name, row), flush=True)
             for side, values in found.items():
