@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from sharewise.balance import create
 from sharewise.schedule import AllTasks, RoundRobin, SonGoku, cosines
 from sharewise.systems import get, reproduce
 from sharewise.systems.scheduling import Budget, DigitTasks, GroupedTasks, edge_accuracy, train
-from sharewise.systems.scheduling._son_goku_arms import PLANS, SIZES, noisy_edges
+from sharewise.systems.scheduling._son_goku_arms import PLANS, SIZES, _simulated, noisy_edges
 
 ROOT = Path(__file__).parents[3]
 
@@ -138,6 +139,26 @@ def test_digit_labels() -> None:
 def test_memory_finds_the_edges_that_noise_hides() -> None:
     sizes = SIZES["default"]
     assert noisy_edges(PLANS["son_goku"], sizes, 0) > noisy_edges(PLANS["no_memory"], sizes, 0)
+
+
+def test_the_ledger_holds_what_this_code_computes() -> None:
+    kept = Result.load(ROOT / "ledger" / "son-goku.json")
+    plan, sizes = PLANS["joint"], SIZES["default"]
+    error, _ = _simulated(plan, sizes, kept.seeds[0], Budget(gradients=sizes.gradients))
+    assert kept.arms["joint"]["error"][0] == pytest.approx(error, rel=1e-3)
+    assert kept.arms["no_memory"]["noisy_edges"][0] == noisy_edges(PLANS["no_memory"], sizes, kept.seeds[0])
+    assert kept.remarks == list(get("son-goku").remarks)
+
+
+def test_the_page_quotes_the_ledger() -> None:
+    kept = Result.load(ROOT / "ledger" / "son-goku.json")
+    page = (ROOT / "docs" / "systems" / "son-goku.md").read_text(encoding="utf-8")
+    for arm, metrics in kept.arms.items():
+        (row,) = [line for line in page.splitlines() if f"`{arm}`" in line and line.count("|") == 8]
+        assert f"| {1000 * fmean(metrics['error']):.2f} |" in row
+        assert row.endswith(f"| {100 * fmean(metrics['digits_error']):.1f} % |")
+    verdicts = [claim.verdict for claim in kept.claims]
+    assert (verdicts.count("reproduced"), verdicts.count("inconclusive")) == (4, 6)
 
 
 def test_claims_keep_the_margins() -> None:
