@@ -10,7 +10,7 @@ import torch
 
 from sharewise.balance import create
 from sharewise.schedule import AllTasks, RoundRobin, SonGoku, cosines
-from sharewise.systems import get, reproduce
+from sharewise.systems import Result, get, reproduce
 from sharewise.systems.scheduling import Budget, DigitTasks, GroupedTasks, edge_accuracy, train
 from sharewise.systems.scheduling._son_goku_arms import PLANS, SIZES, _simulated, noisy_edges
 
