@@ -78,7 +78,7 @@ def check(matrix: Tensor, c: float) -> None:
     assert missing <= float((1e-9 * direction.norm() + rounding) * norms.max() + 1e-8 * radius * norms.min())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(matrix=matrices(), c=st.sampled_from([0.1, 0.5, 0.9, 3.0]))
 def test_ball_and_optimality(matrix: Tensor, c: float) -> None:
     check(matrix, c)

@@ -61,7 +61,7 @@ def test_norms_reach_the_mean_times_the_rates(optimizer: str, size: float) -> No
     assert weights == pytest.approx((3 * want / want.sum()).tolist(), rel=0.03)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(matrices())
 def test_weights_are_positive_and_of_sum_m(matrix: Tensor) -> None:
     balancer = create("gradnorm", lr=0.5, optimizer="sgd")

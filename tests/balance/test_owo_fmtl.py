@@ -52,7 +52,7 @@ def test_prices_rest_at_the_fair_ones(step: str, alpha: float) -> None:
     assert torch.allclose(weights, 3 * fair / fair.sum(), rtol=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(LOSSES, ALPHAS, st.floats(0.01, 0.5), st.sampled_from(["multiplicative", "additive"]), st.integers(1, 5))
 def test_small_moves_within_bounds(losses: list[float], alpha: float, rate: float, step: str, steps: int) -> None:
     balancer = OWOFMTL(alpha=alpha, rate=rate, step=step)
@@ -134,7 +134,7 @@ def test_alpha_fairness_by_hand() -> None:
         alpha_fairness(u, -1.0)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(st.floats(0.5, 6.0), min_size=2, max_size=6), ALPHAS)
 def test_prices_are_the_gradient_of_fairness(u: list[float], alpha: float) -> None:
     x = torch.tensor(u, dtype=torch.float64, requires_grad=True)

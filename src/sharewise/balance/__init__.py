@@ -6,7 +6,7 @@ from ._aligned_mtl import AlignedMTL
 from ._alpha_fairness import alpha_fairness
 from ._backward import backward
 from ._balance import Balance
-from ._balancer import Balancer, GradientBalancer, GramBalancer, LossBalancer
+from ._balancer import Balancer, GradientBalancer, GramBalancer, LossBalancer, remembers_rows
 from ._cagrad import CAGrad
 from ._config import ConFIG
 from ._constant import Constant
@@ -102,4 +102,5 @@ __all__ = [
     "create",
     "layers",
     "measure",
+    "remembers_rows",
 ]

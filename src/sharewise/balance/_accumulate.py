@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import BalanceError
 from . import _checks as checks
 from ._balance import Balance
-from ._balancer import Balancer, GramBalancer, LossBalancer
+from ._balancer import Balancer, GradientBalancer, GramBalancer, LossBalancer, remembers_rows
 from ._gram import full_precision
 from ._part import Part, Present
 from ._passes import Taken, is_one, seed
@@ -160,7 +160,14 @@ class Accumulation:
             scale=self.scale,
             keep=keep,
             room=self.balancer.room,
+            arrange=self._arrange,
         )
+
+    def _arrange(self, targets: list[Tensor]) -> list[Tensor]:
+        """Columns of rows that are remembered belong to the same parameters in every step."""
+        if targets and isinstance(self.balancer, GradientBalancer) and remembers_rows(self.balancer):
+            return self.balancer.columns.arrange(targets, self.shared)
+        return targets
 
     def _ready(self, part: Part, names: Sequence[str]) -> Part:
         """The tasks left, averaged over batches and processes."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import BalanceError, OptionError, nearest
 from ._gram import gram_matrix, weighted_sum
+from ._remembered import Columns
 from ._room import Room
 from ._row_state import RowState
 from ._state import TaskState, decode_names, encode_names
@@ -198,6 +199,7 @@ class GradientBalancer(Balancer):
     def __init__(self, *, tasks: Sequence[str] | None = None, seed: int | None = None) -> None:
         super().__init__(tasks=tasks, seed=seed)
         self.row_state = RowState()
+        self.columns = Columns()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Balancer:
         super()._apply(fn, recurse)
@@ -216,3 +218,9 @@ class GradientBalancer(Balancer):
         if "row_state.names" in own:
             fields = {k.removeprefix("row_state."): v for k, v in own.items() if k.startswith("row_state.")}
             self.row_state.restore(decode_names(fields.pop("names")), fields)
+            self.columns = Columns(lost=bool(self.row_state.names))
+
+
+def remembers_rows(balancer: Balancer) -> bool:
+    """Whether it keeps gradient rows, whose columns must belong to the same parameters in every step."""
+    return isinstance(balancer, GradientBalancer) and bool(balancer.row_state.tensors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
@@ -52,6 +52,7 @@ def take_rows(
     scale: float | Tensor = 1.0,
     keep: bool = False,
     room: Room | None = None,
+    arrange: Callable[[list[Tensor]], list[Tensor]] | None = None,
 ) -> Taken:
     """Gradients of ``scale`` times each loss, for what is shared (the rows) and for what is not.
 
@@ -66,6 +67,7 @@ def take_rows(
         scale: the loss scale.
         keep: retain the graph.
         room: where matrices of rows are taken from.
+        arrange: puts the shared parameters in order.
 
     Raises :class:`BalanceError` where nothing is shared.
     """
@@ -82,6 +84,7 @@ def take_rows(
     else:
         leaves = find_leaves(losses)
         targets, own = split_leaves(leaves, shared)
+        targets = targets if arrange is None else arrange(targets)
     if not targets:
         raise BalanceError(
             "no parameter is reached by two or more of the losses, so there is nothing to balance: "

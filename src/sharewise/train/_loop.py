@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..balance import Accumulation, Balancer, MeanReducer, Recorder
+from ..balance import Accumulation, Balancer, MeanReducer, Recorder, remembers_rows
 from ..data import Batch, Splits
 from ..errors import RunError
 from ..schedule import AllTasks, Schedule, Signal
@@ -217,10 +217,11 @@ class Loop:
         return losses
 
     def _shared(self, rows: bool) -> list[nn.Parameter] | None:
-        """The shared parameters; ``None``: not needed, or to be found in the graph of a step that has every task."""
+        """The shared parameters; ``None``: not needed, or to be found in each step's graph."""
         if self.balancer.needs == "losses" and not rows:
             return None
-        return self._probe.shared() if self._selects or hasattr(self.model, "shared_parameters") else None
+        fixed = self._selects or hasattr(self.model, "shared_parameters") or remembers_rows(self.balancer)
+        return self._probe.shared() if fixed else None
 
     def _parameters(self) -> Iterator[nn.Parameter]:
         for group in self.optimizer.param_groups:
