@@ -20,7 +20,7 @@ def vector(*values: float) -> Tensor:
 
 
 def logits(balancer: FAMO) -> list[float]:
-    return balancer.task_state.read("logit", PAIR).tolist()
+    return balancer.task_state.read("logit", PAIR)[:, 0].tolist()
 
 
 def test_first_weights_by_hand() -> None:
@@ -44,8 +44,8 @@ def test_the_update_by_hand() -> None:
     # delta = (1, 0), z = (1/2, 1/2): gradient (1/4, -1/4); Adam's first step is the learning rate times the sign.
     # The task that improved loses weight.
     assert logits(balancer) == pytest.approx([-0.1, 0.1], rel=1e-6)
-    assert balancer.task_state.read("first moment", PAIR).tolist() == pytest.approx([0.025, -0.025], rel=1e-6)
-    assert balancer.task_state.read("second moment", PAIR).tolist() == pytest.approx([6.25e-5] * 2, rel=1e-6)
+    assert balancer.task_state.read("logit", PAIR)[:, 1].tolist() == pytest.approx([0.025, -0.025], rel=1e-6)
+    assert balancer.task_state.read("logit", PAIR)[:, 2].tolist() == pytest.approx([6.25e-5] * 2, rel=1e-6)
     # Equal losses now: weights are the softmax of the logits.
     assert balancer.weights(vector(1.0, 1.0), names=PAIR).tolist() == pytest.approx(
         [1 / (1 + math.exp(0.2)), 1 / (1 + math.exp(-0.2))], rel=1e-6
@@ -103,14 +103,14 @@ def test_a_second_look_is_about_the_tasks_of_the_decision() -> None:
     with pytest.raises(BalanceError, match='about task "b": give look_again its loss'):
         balancer.look_again({"a": vector(0.5)[0]})
     balancer.look_again({"a": vector(0.5)[0], "b": vector(0.5)[0]})
-    assert balancer.task_state.read("updates", PAIR).tolist() == [0.0, 1.0]
+    assert balancer.task_state.read("logit", PAIR)[:, 3].tolist() == [0.0, 1.0]
 
 
 def test_a_loss_that_is_not_finite_leaves_its_task_as_it_is() -> None:
     balancer = FAMO()
     balancer.weights(vector(1.0, 2.0), names=PAIR)
     balancer.look_again({"a": vector(math.nan)[0], "b": vector(1.0)[0]})
-    assert balancer.task_state.read("updates", PAIR).tolist() == [0.0, 1.0]
+    assert balancer.task_state.read("logit", PAIR)[:, 3].tolist() == [0.0, 1.0]
     assert all(map(math.isfinite, logits(balancer)))
 
 

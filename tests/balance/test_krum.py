@@ -77,3 +77,10 @@ def test_few_tasks() -> None:
 def test_options_outside_their_range(option: str, value: object) -> None:
     with pytest.raises(OptionError, match=f"{option} must be a whole number of tasks"):
         create("krum", **{option: value})
+
+
+def test_how_many_outliers_a_step_has_counted_on_is_noted() -> None:
+    balancer = create("krum", outliers=2)
+    for m, counted in ((8, 2), (5, 2), (4, 1), (3, 0), (2, 0), (1, 0)):
+        balancer.weights(torch.eye(m, dtype=torch.float64))
+        assert int(balancer.notes["outliers"]) == counted

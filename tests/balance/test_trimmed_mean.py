@@ -68,3 +68,10 @@ def test_too_few_tasks_leave_the_median(m: int, trim: int) -> None:
 def test_trim_outside_its_range(trim: object) -> None:
     with pytest.raises(OptionError, match="trim must be a whole number of tasks"):
         create("trimmed_mean", trim=trim)
+
+
+def test_how_many_a_step_has_trimmed_is_noted() -> None:
+    balancer = create("trimmed_mean", trim=2)
+    for m, dropped in ((6, 2), (5, 2), (4, 1), (3, 1), (2, 0), (1, 0)):
+        balancer.aggregate(torch.randn(m, 3))
+        assert int(balancer.notes["trim"]) == dropped

@@ -17,11 +17,19 @@ def data() -> sw.Splits:
     return made
 
 
+def unlabelled() -> sw.Splits:
+    """No label of the third task to learn from."""
+    made = splits(64)
+    made.train.all.observed["tall"][:] = False  # type: ignore[attr-defined]
+    return made
+
+
 def sgd(groups: list) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=0.1)
 
 
 BALANCERS = ("equal", "uncertainty", "pcgrad")
+WITHOUT = ("gls", "pcgrad")  # the first refuses a loss of zero
 
 
 def rank(index: int, port: int, out: str) -> None:
@@ -38,4 +46,8 @@ def rank(index: int, port: int, out: str) -> None:
         model = SmallModel(dropout=0.0)
         sw.fit(model, TASKS, data(), balancer=balancer, fabric=fabric, **options)
         torch.save([p.detach() for p in model.parameters()], Path(out) / f"{balancer}-{index}.pt")
+    for balancer in WITHOUT:
+        model = SmallModel(dropout=0.0)
+        sw.fit(model, TASKS, unlabelled(), balancer=balancer, fabric=fabric, **options)
+        torch.save([p.detach() for p in model.parameters()], Path(out) / f"{balancer}-without-{index}.pt")
     torch.distributed.destroy_process_group()

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ..errors import BalanceError, OptionError, nearest
+from ._adam import adam_step
 from ._balancer import LossBalancer
 from ._positive import as_weights
 
 _SMALL = 1e-8
-_BETAS, _EPSILON = (0.9, 0.999), 1e-8  # Adam's own
 
 
 class FAMO(LossBalancer):
@@ -59,8 +59,7 @@ class FAMO(LossBalancer):
                 raise OptionError(f'the lower bound of task "{name}" must be a finite number, got {bound}')
         self.lower_bounds = dict(lower_bounds or {})
         self.learning_rate, self.decay = float(learning_rate), float(decay)
-        for field in ("logit", "first moment", "second moment", "updates"):
-            self.task_state.declare(field)
+        self.task_state.declare("logit", torch.zeros(4))  # with Adam's state
         self.task_state.declare("log gap", math.nan)  # of the decision to look back on; NaN: none
 
     def weights(self, losses: Tensor, *, names: Sequence[str] | None = None) -> Tensor:
@@ -70,7 +69,7 @@ class FAMO(LossBalancer):
         self.task_state.reset("log gap")
         self.task_state.write("log gap", known, logs)
         # The softmax of the logits divided by the gaps, in logarithms: nothing over- or underflows on the way.
-        logits = self.task_state.read("logit", known).to(logs)
+        logits = self.task_state.read("logit", known)[:, 0].to(logs)
         return as_weights(torch.softmax(logits - logs, 0), losses, known)
 
     def look_again(self, losses: Mapping[str, Tensor]) -> None:
@@ -111,18 +110,8 @@ class FAMO(LossBalancer):
 
     def _update(self, names: Sequence[str], gain: Tensor) -> None:
         """One step of Adam on the named tasks' logits; ``gain`` is by how much each log gap fell."""
-        state = self.task_state
-        logit, first, second, count = (
-            state.read(field, names).to(gain) for field in ("logit", "first moment", "second moment", "updates")
-        )
+        state = self.task_state.read("logit", names).to(gain)
+        logit = state[:, 0]
         z = torch.softmax(logit, 0)
         gradient = z * (gain - (z * gain).sum()) + self.decay * logit
-        count = count + 1
-        first = _BETAS[0] * first + (1 - _BETAS[0]) * gradient
-        second = _BETAS[1] * second + (1 - _BETAS[1]) * gradient.square()
-        size = (second / (1 - _BETAS[1] ** count)).sqrt() + _EPSILON
-        logit = logit - self.learning_rate * first / (1 - _BETAS[0] ** count) / size
-        for field, value in zip(
-            ("logit", "first moment", "second moment", "updates"), (logit, first, second, count), strict=True
-        ):
-            state.write(field, names, value)
+        self.task_state.write("logit", names, adam_step(gradient, state, self.learning_rate))

@@ -21,7 +21,8 @@ class Krum(GramBalancer):
     Source: Blanchard et al., "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent", NeurIPS 2017,
     section 4 (Krum) and 5 (multi-Krum), where the rows are workers that estimate one gradient. Tasks are expected to
     differ: see the documentation for when this is of use. A step with fewer than ``outliers + 3`` tasks counts on as
-    many fewer outliers; with one or two, where none can be told, it takes their mean.
+    many fewer outliers; with one or two, where none can be told, it takes their mean. ``notes["outliers"]`` says on how
+    many a step has counted.
 
     Args:
         outliers: tasks whose gradients may be anything, a whole number >= 0.
@@ -43,12 +44,14 @@ class Krum(GramBalancer):
         """Weights ``[m]`` (float64), ``1 / selected`` or 0."""
         count = len(gram)
         self.check_names(count, names)
+        outliers = max(0, min(self.outliers, count - 3))
+        self.notes = {"outliers": torch.tensor(outliers)}
         if count <= 2:
             return gram.new_full((count,), 1 / count)
         squares = gram.diagonal()
         distances = (squares + squares[:, None] - 2 * gram).clamp_min(0)
         distances.fill_diagonal_(torch.inf)
-        neighbours = count - min(self.outliers, count - 3) - 2
+        neighbours = count - outliers - 2
         scores = distances.topk(neighbours, largest=False).values.sum(1)
         chosen = min(self.selected, count)
         nearest = scores.argsort(stable=True)[:chosen]

@@ -21,6 +21,7 @@ class TrimmedMean(GradientBalancer):
     Source: Yin et al., "Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates", ICML 2018,
     definition 2, where the rows are workers of one task and ``trim`` is a fraction of m. Here it is a number of
     tasks; a step with too few of them (``m <= 2 trim``) drops as many as leave one or two, the median.
+    ``notes["trim"]`` says how many a step has dropped at either end.
 
     Args:
         trim: tasks dropped at either end of an entry, a whole number >= 0.
@@ -39,6 +40,7 @@ class TrimmedMean(GradientBalancer):
         """The direction ``[n]`` of rows ``[m, n]``; see :meth:`Balancer.aggregate`."""
         self.check_names(len(rows), names)
         trim = min(self.trim, (len(rows) - 1) // 2)
+        self.notes = {"trim": torch.tensor(trim)}
         wide = torch.promote_types(rows.dtype, torch.float32)
         result = torch.empty(rows.shape[1], dtype=rows.dtype, device=rows.device)
         for out, piece in zip(result.split(CHUNK), rows.split(CHUNK, dim=1), strict=True):

@@ -147,11 +147,18 @@ class Loop:
         return self.schedule.tasks(self.step)
 
     def _labelled(self, batch: Batch) -> bool:
-        """Whether a task of the step has a label; with several processes all batches count: ranks step together."""
-        names = [name for name in self.schedule.tasks(self.step) if name in batch.targets]
-        if self._reducer is not None:
-            return bool(names)
-        return any(name not in batch.observed or observed_count(batch, name) for name in names)
+        """Whether a task of the step has a label in the batch, on any process."""
+        return bool(self._seen_tasks(batch, self.schedule.tasks(self.step)))
+
+    def _seen_tasks(self, batch: Batch, names: Sequence[str]) -> set[str]:
+        """The named tasks with a label in the batch, on any process: all processes must step with the same tasks."""
+        given = [task.name for task in self.tasks if task.name in set(names) and task.name in batch.targets]
+        seen = [name not in batch.observed or observed_count(batch, name) > 0 for name in given]
+        if self._reducer is not None and given:
+            seen = (
+                self._reducer.losses(torch.tensor(seen, dtype=torch.float32, device=self.fabric.device)) > 0
+            ).tolist()
+        return {name for name, found in zip(given, seen, strict=True) if found}
 
     def _look_again(self) -> None:
         """Tell the balancer what the step did to the losses of its last batch."""
@@ -200,18 +207,16 @@ class Loop:
 
     def losses(self, batch: Batch, names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """The loss of each of the named tasks (those of the step) that has a label in the batch."""
-        chosen = set(self.schedule.tasks(self.step) if names is None else names)
+        chosen = self._seen_tasks(batch, self.schedule.tasks(self.step) if names is None else names)
         with self.fabric.autocast():
             raw = self.model(batch.inputs)
             losses = {}
             for task in self.tasks:
-                if task.name not in chosen or task.name not in batch.targets:
+                if task.name not in chosen:
                     continue
                 seen = batch.observed.get(task.name)
-                if seen is not None and not observed_count(batch, task.name):
-                    if self._reducer is None:
-                        continue
-                    losses[task.name] = raw[task.name].sum() * 0.0  # every rank must bring a row for every task
+                if seen is not None and not observed_count(batch, task.name):  # but another process has labels of it
+                    losses[task.name] = raw[task.name].sum() * 0.0
                     continue
                 losses[task.name] = task.masked_loss(raw[task.name], batch.targets[task.name], seen, batch.weight)
         return losses
