@@ -117,3 +117,13 @@ def test_an_absent_task_keeps_its_weight() -> None:
 def test_options_outside_their_range(options: dict[str, float], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         create("excess_mtl", **options)
+
+
+def test_plain_squares_give_what_the_safe_way_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, safe = create("excess_mtl"), create("excess_mtl")
+    for step, scale in enumerate((1.0, 1e-3, 1e30, 1e-30, 1.0)):
+        matrix = rows(3, 50, seed=step).float() * scale
+        got = plain.aggregate(matrix)
+        with monkeypatch.context() as patch:
+            patch.setattr("sharewise.balance._excess_mtl._squares_fit", lambda _: False)
+            assert torch.allclose(got, safe.aggregate(matrix), rtol=1e-5), scale

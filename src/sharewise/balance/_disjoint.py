@@ -70,7 +70,7 @@ class Meet:
         (gradient,) = gradients
         if gradient is None:
             return False
-        ends = (gradient,) if gradient.dim() < 2 else gradient.aminmax(dim=-1, keepdim=True)
+        ends = (gradient,) if gradient.dim() < 2 else (gradient.amax(-1, keepdim=True), gradient.amin(-1, keepdim=True))
         mine = torch.stack([end != 0 for end in ends]).any(0)
         if self.total is None:
             self.total, self.label = gradient.clone(), mine * (task + 1.0)

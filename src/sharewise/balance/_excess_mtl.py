@@ -12,6 +12,9 @@ from ._balancer import GradientBalancer
 from ._gram import weighted_sum
 from ._row_state import finite
 
+# A row whose largest entry lies between these may be squared in float32: what vanishes then is 1e-9 of it at most.
+_SMALLEST, _LARGEST = 1e-10, 1e18
+
 
 class ExcessMTL(GradientBalancer):
     """Weighs each task by how far it seems from its own optimum, not by its loss, which label noise keeps high.
@@ -62,11 +65,17 @@ class ExcessMTL(GradientBalancer):
         """Excess risks ``[m]`` (float64) after adding the rows to what is kept."""
         self.row_state.admit(names, rows)
         excess = torch.zeros(len(rows), dtype=torch.float64, device=rows.device)
+        plain = _squares_fit(rows)
         for columns, root in self.row_state.pieces("root", names):
             piece = rows[:, columns].to(root)
-            torch.hypot(root, piece, out=root)
-            ratio = piece / root.clamp_min(torch.finfo(root.dtype).tiny)
-            excess += (ratio * piece).sum(1, dtype=torch.float64)
+            square = piece * piece
+            if plain and float(root.amax()) < _LARGEST:
+                torch.addcmul(square, root, root, out=root).sqrt_()
+                ratio = square.div_(root.clamp_min(torch.finfo(root.dtype).tiny))
+            else:
+                torch.hypot(root, piece, out=root)  # slower, at any scale
+                ratio = piece / root.clamp_min(torch.finfo(root.dtype).tiny) * piece
+            excess += ratio.sum(1, dtype=torch.float64)
         return excess
 
     def _weigh(self, excess: Tensor, names: Sequence[str]) -> Tensor:
@@ -82,3 +91,9 @@ class ExcessMTL(GradientBalancer):
         after += before.logsumexp(0) - after.logsumexp(0)
         self.task_state.write("log_weight", names, after)
         return len(names) * after.softmax(0)
+
+
+def _squares_fit(rows: Tensor) -> bool:
+    """Whether every row ``[m, n]`` that is not zero has its largest entry in the range for plain squares."""
+    largest = torch.maximum(-rows.amin(1), rows.amax(1))
+    return bool((((largest > _SMALLEST) & (largest < _LARGEST)) | (largest == 0)).all())

@@ -53,6 +53,11 @@ def _solve(matrix: Tensor, linear: Tensor, passive: Tensor) -> Tensor:
     size = int(passive.sum(1).max())
     if size == 0:
         return torch.zeros_like(linear)
+    if len(linear) == 1:  # without the padding that a batch of different sets needs
+        index = passive[0].nonzero()[:, 0]
+        factor = torch.linalg.cholesky_ex(matrix.index_select(0, index).index_select(1, index)).L
+        x = torch.cholesky_solve(-linear[0, index, None], factor)[:, 0]
+        return torch.zeros_like(linear).index_copy_(1, index, x[None])
     if size == len(matrix):
         index = torch.arange(size, device=linear.device).expand(len(linear), size)
     else:  # only the passive rows and columns, padded to the largest set
