@@ -25,10 +25,11 @@ def steps(recorder: Recorder, count: int, method: str = "pcgrad", absent: int = 
     """Steps of a small net; in step ``absent`` its second task has no labels."""
     balancer, taken = create(method), []
     for step in range(count):
-        losses = net(3, seed=step).losses(batch())
+        model = net(3, seed=step)
+        losses = model.losses(batch())
         if step == absent:
             del losses["task 1"]
-        balance = sw.backward(losses, balancer)
+        balance = sw.backward(losses, balancer, shared=model.trunk)
         recorder.record(balance, losses, epoch=step // 2)
         taken.append((balance, {name: float(loss.detach()) for name, loss in losses.items()}))
     return taken

@@ -72,7 +72,7 @@ def test_changed_parameters_are_refused(name: str) -> None:
     model = net(3)
     balancer = create(name)
     sw.backward(model.losses(batch()), balancer, shared=model.trunk)
-    with pytest.raises(BalanceError, match=r"remembers rows of 4 shared parameters, and this step has 2.*shared="):
+    with pytest.raises(BalanceError, match=r"have 40 entries.*remembers rows of 94.*Build a new balancer"):
         sw.backward(model.losses(batch()), balancer, shared=model.trunk[0])
 
 
@@ -101,6 +101,15 @@ def test_rows_stay_with_their_parameters_whatever_tasks_are_present(name: str) -
         found[shared] = [p.grad.clone() for p in model.parameters()]
     for one, two in zip(found[None], found[model], strict=True):
         assert torch.allclose(one, two, rtol=1e-5, atol=1e-7)
+
+
+def test_other_parameters_in_the_graph_are_refused(name: str) -> None:
+    model = net(3)
+    balancer = create(name)
+    sw.backward(model.losses(batch()), balancer)
+    model.trunk[0].requires_grad_(False)
+    with pytest.raises(BalanceError, match=r"rows of 4 shared parameters, and this step has 2.*shared="):
+        sw.backward(model.losses(batch()), balancer)
 
 
 def test_loaded_rows_ask_whose_they_are(name: str) -> None:

@@ -33,7 +33,9 @@ class Columns:
     def arrange(self, targets: Sequence[Tensor], shared: Shared) -> list[Tensor]:
         """The targets in the order of the first step, which this may be.
 
-        Raises :class:`BalanceError` if they are others, or if rows were loaded and nothing names their parameters.
+        Where ``shared`` names others they take the places of the former ones in the order they are named. Raises
+        :class:`BalanceError` if others are found in the graph, or if rows were loaded and nothing names their
+        parameters.
         """
         if self.known is None:
             if self.lost and shared.parameters is None:
@@ -44,7 +46,11 @@ class Columns:
             self.known = [weakref.ref(p) for p in targets]
             return list(targets)
         found = [p for p in (ref() for ref in self.known) if p is not None]
-        if {id(p) for p in found} != {id(p) for p in targets} or len(found) < len(self.known):
+        same = {id(p) for p in found} == {id(p) for p in targets} and len(found) == len(self.known)
+        if not same and shared.parameters is not None:  # another model's, in the order its owner names them
+            self.known = [weakref.ref(p) for p in targets]
+            return list(targets)
+        if not same:
             raise BalanceError(
                 f"the balancer remembers rows of {len(self.known)} shared parameters, and this step has "
                 f"{len(targets)}, not all of them the same: with shared=None they are found in the graph, where they "
