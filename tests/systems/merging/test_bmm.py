@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
-from sharewise.systems import get, reproduce
+from sharewise.systems import Result, get, reproduce
 from sharewise.systems.merging import _bmm_arms
+
+KEPT = Path(__file__).parents[3] / "ledger" / "bmm.json"
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +62,11 @@ def test_claims_keep_the_margins() -> None:
     assert margins["task_arithmetic", "module", "anchor"] == 0.04
     assert margins["task_arithmetic", "free", "anchor"] == 0.02 and margins["tsv", "free", "anchor"] == -0.005
     assert margins["mean", "module", "shared"] == 0.005
+
+
+def test_the_ledger_is_of_this_system() -> None:
+    kept = Result.load(KEPT)
+    assert kept.remarks == list(get("bmm").remarks) and len(kept.seeds) >= 5
+    assert kept.arms["better_of_both"]["tsv"] == [
+        max(pair) for pair in zip(kept.arms["anchor"]["tsv"], kept.arms["regmean"]["tsv"], strict=True)
+    ]
