@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from sharewise.merge import merge_states
-from sharewise.systems import get, reproduce
+from sharewise.systems import Result, get, reproduce
 from sharewise.systems.merging import _ablations, _arms
 from sharewise.systems.merging._digits import SMOKE_SIZES, digits_bed
 from sharewise.systems.merging._tuned import Chosen, Way, candidates, choose, mean, report, scaled, sizes
 from sharewise.systems.merging._ways import WAYS
+
+KEPT = Path(__file__).parents[3] / "ledger" / "model-merging.json"
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +99,12 @@ def test_claims_keep_the_margins() -> None:
     margins = {(c.arm, c.versus): c.margin for c in get("model-merging").claims}
     assert margins["tsv", "task_arithmetic"] == 0.05 and margins["regmean_plus_plus", "regmean"] == 0.02
     assert margins["tsv", "tsv_not_orthogonal"] == 0.08 and margins["emr", "emr_not_rescaled"] == 0.01
+
+
+@pytest.mark.skipif(not KEPT.exists(), reason="not in the ledger yet")
+def test_the_ledger_holds_what_this_code_computes() -> None:
+    kept = Result.load(KEPT)
+    assert kept.remarks == list(get("model-merging").remarks)
+    for arm in ("base", "tsv", "emr"):
+        for metric, value in get("model-merging").arms("default")[arm](kept.seeds[0]).items():
+            assert kept.arms[arm][metric][0] == pytest.approx(value, abs=0.01), (arm, metric)
