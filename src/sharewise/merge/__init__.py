@@ -13,6 +13,8 @@ from ._method import Block, Method, Parameter, Stack
 from ._needs import Needs, needs, needs_table
 from ._outer import Outcome, Tried, bayesian_search
 from ._plan import Plan, load_plan, make_plan
+from ._protocol import collect_readouts, protocol_places
+from ._readouts import Readouts, keep_readouts
 from ._registry import available, method, register
 from ._search import Found, Range, Trial, search
 from ._soup import Soup, greedy_soup
@@ -49,6 +51,7 @@ __all__ = [
     "Part",
     "Plan",
     "Range",
+    "Readouts",
     "Soup",
     "Source",
     "Stack",
@@ -67,9 +70,11 @@ __all__ = [
     "bayesian_search",
     "collect_fisher",
     "collect_gram",
+    "collect_readouts",
     "evaluator",
     "forecast",
     "greedy_soup",
+    "keep_readouts",
     "load_plan",
     "make_plan",
     "match_activations",
@@ -83,6 +88,7 @@ __all__ = [
     "needs_table",
     "open_plan",
     "open_source",
+    "protocol_places",
     "register",
     "regmean_plus_plus",
     "search",

@@ -102,9 +102,9 @@ class Reading:
         for start in range(0, self.entries, self.size):
             yield self._load(start)
 
-    def statistic(self, leaf: str | None = None, without: int | None = None) -> Collected | None:
+    def statistic(self, leaf: str | None = None, models: Sequence[int] | None = None) -> Collected | None:
         """See :class:`~sharewise.merge.Stack`."""
-        parts = [p for i, p in enumerate(self.job.parts) if i != without]
+        parts = self.job.parts if models is None else [self.job.parts[i] for i in models]
         found = [(p.statistics, beside(p.tensor, leaf)) for p in parts if p.statistics is not None]
         whole = len(found) == len(parts) and all(name in source.tensors for source, name in found)
         return Collected(found) if whole else None
@@ -185,6 +185,8 @@ class Engine:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._done = 0
+        self.decisions: Any = None
+        """What the method decided for the model as a whole, after :meth:`run`."""
 
     def run(self, jobs: Sequence[Job]) -> None:
         """All jobs, or the first error any of them meets; raises :class:`MergeError` or :class:`OSError`."""
@@ -208,7 +210,9 @@ class Engine:
         self._all(ask, asked)
         method = asked[0].method
         assert method is not None
-        return method.gather({job.name: found[job.name] for job in asked})
+        gathered = method.gather({job.name: found[job.name] for job in asked})
+        self.decisions = method.decisions(gathered)
+        return gathered
 
     def _all(self, work: Callable[[Job], None], jobs: Sequence[Job]) -> None:
         order = sorted(jobs, key=lambda job: -job.info.bytes)

@@ -195,6 +195,7 @@ def merge(
                 "seconds": time.perf_counter() - began,
                 "files": files,
                 "warnings": opened.warnings,
+                "decisions": engine.decisions,
                 **recorder.bill(),
             }
             if evaluate is not None:

@@ -93,9 +93,9 @@ class Stack(Protocol):
         """All blocks, from the first entry to the last; every call reads them anew, into the same memory."""
         ...
 
-    def statistic(self, leaf: str | None = None, without: int | None = None) -> Collected | None:
-        """The statistics of this tensor, one a model (but the one at the place ``without``), each read whole when it is
-        asked for (of the parameter ``leaf`` of the same module, if given); ``None`` where a model has none."""
+    def statistic(self, leaf: str | None = None, models: Sequence[int] | None = None) -> Collected | None:
+        """The statistics of this tensor, one a model (of those at the places ``models``, if given), each read whole when
+        it is asked for (of the parameter ``leaf`` of the same module, if given); ``None`` where one of them has none."""
         ...
 
     def companion(self, leaf: str) -> Tensor | None:
@@ -169,6 +169,10 @@ class Method(ABC):
     def gather(self, found: dict[str, Any]) -> Any:
         """Everything surveyed, by tensor name -> what every tensor finds in ``stack.surveyed``."""
         return found
+
+    def decisions(self, gathered: Any) -> Any:
+        """What of :meth:`gather` the bill should tell, as JSON has it; ``None``: nothing."""
+        return None
 
     def prepare(self, stack: Stack) -> Any:
         """What :meth:`combine` must know of the whole tensor."""

@@ -18,7 +18,7 @@ from ._sources import FileSource, Source, StateSource
 if TYPE_CHECKING:
     from ._engine import Part
 
-COLLECTORS = {"gram": "collect_gram", "fisher": "collect_fisher"}
+COLLECTORS = {"gram": "collect_gram", "fisher": "collect_fisher", "readouts": "collect_readouts"}
 """Kind of statistics -> the function that collects them."""
 
 
@@ -27,7 +27,7 @@ class Statistics(Mapping[str, Tensor]):
     """Statistics of one model, by the name of the parameter each is of; a mapping, so ``statistics["fc.weight"]``.
 
     Attributes:
-        kind: ``gram`` or ``fisher``.
+        kind: ``gram``, ``fisher`` or ``readouts``.
         tensors: the values, means over rows.
         rows: over how many (for convolutions: patches; for sequences: positions).
     """

@@ -13,6 +13,7 @@ WHERE: dict[str, str] = {
     "crop-hybrid": "crops.crop_hybrid",
     "emtl": "balancing.emtl",
     "gcond": "balancing.gcond",
+    "m2a": "merging.m2a",
     "model-merging": "merging.model_merging",
     "model-merging-emoji": "merging.model_merging_emoji",
     "ras": "representation.ras",

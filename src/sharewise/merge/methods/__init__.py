@@ -10,6 +10,7 @@ from ._karcher import Karcher
 from ._knots import KnOTS
 from ._linear import Linear
 from ._lines import LiNeS
+from ._m2a import M2A
 from ._masks import EMR, Consensus, Tall
 from ._model_stock import ModelStock
 from ._multislerp import MultiSlerp
@@ -28,6 +29,7 @@ from ._wudi import WUDI
 __all__ = [
     "BMM",
     "EMR",
+    "M2A",
     "PCB",
     "SCE",
     "TSV",

@@ -81,9 +81,9 @@ class BMM(Method):
         return rows[place].clone() if found is None else found.to(rows.dtype)
 
     def _weight(self, rows: Tensor, stack: Stack, place: int) -> Tensor:
-        grams, columns = stack.statistic(without=place), rows.shape[2]
+        grams, columns = stack.statistic(models=_experts(rows, place)), rows.shape[2]
         if grams is None:
-            guessed = [task_vector_gram(row) for i, row in enumerate(rows) if i != place]
+            guessed = [task_vector_gram(rows[i]) for i in _experts(rows, place)]
             return self._solved(rows, guessed, stack, place)
         biases = stack.companion("bias") if grams.shape[-1] > columns else None
         joined = rows if biases is None else torch.cat([rows, biases.unsqueeze(2)], 2)
@@ -91,14 +91,14 @@ class BMM(Method):
 
     def _bias(self, rows: Tensor, stack: Stack, place: int) -> Tensor | None:
         """``None`` where biases were not counted."""
-        grams, weights = stack.statistic("weight", without=place), stack.companion("weight")
+        grams, weights = stack.statistic("weight", _experts(rows, place)), stack.companion("weight")
         if grams is None or weights is None or weights.ndim != 3 or grams.shape[-1] == weights.shape[2]:
             return None
         return self._solved(torch.cat([weights, rows.unsqueeze(2)], 2), grams, stack, place)[:, -1]
 
     def _solved(self, rows: Tensor, grams: Iterable[Tensor], stack: Stack, place: int) -> Tensor:
         values = stack.values
-        experts = [i for i in range(len(rows)) if i != place]
+        experts = _experts(rows, place)
         posterior = Posterior.of(
             [rows[i] for i in experts],
             [shrunk(g.double(), values["off_diagonal"]) for g in grams],
@@ -106,3 +106,8 @@ class BMM(Method):
             [values["weight"][i] for i in experts],
         )
         return posterior.mean(values["precision"])
+
+
+def _experts(rows: Tensor, place: int) -> list[int]:
+    """All models but the anchor."""
+    return [i for i in range(len(rows)) if i != place]
