@@ -94,8 +94,8 @@ class Stack(Protocol):
         ...
 
     def statistic(self, leaf: str | None = None, models: Sequence[int] | None = None) -> Collected | None:
-        """The statistics of this tensor, one a model (of those at the places ``models``, if given), each read whole when
-        it is asked for (of the parameter ``leaf`` of the same module, if given); ``None`` where one of them has none."""
+        """The statistics of this tensor, one a model (of those at the places ``models``, if given), each read whole
+        when asked for (of the parameter ``leaf`` of the same module, if given); ``None`` where one of them has none."""
         ...
 
     def companion(self, leaf: str) -> Tensor | None:

@@ -142,9 +142,9 @@ class M2A(Method):
         alpha = stack.surveyed[f"{place.prefix}{place.layer}"].alpha
         if not stack.values["project"] or alpha == 0:
             return alpha, None
-        left, right = (stack.statistic(side, [0]) for side in ("left", "right"))
-        assert left is not None and right is not None  # examined before
-        return alpha, Readouts(left[0], right[0])
+        sides = [stack.statistic(side, [0]) for side in ("left", "right")]
+        left, right = (value for side in sides if side is not None for value in side)  # examined before: none lacks
+        return alpha, Readouts(left, right)
 
     def combine(self, block: Block, state: Any) -> Tensor:
         """The first task vector plus the strength times what is left of the second."""
