@@ -28,11 +28,11 @@ PROBLEM = Problem(7, (("+", 20), ("*", 3)))  # 7 + 20 = 27 = 4, 4 * 3 = 12
 
 
 def test_texts_of_a_problem() -> None:
-    assert " ".join(plain(PROBLEM)) == "? 7 + 20 * 3 ! 12 <end>"
-    assert " ".join(derivation(PROBLEM)) == "? 7 + 20 * 3 ! 7 + 20 = 4 ; 4 * 3 = 12 ; <ans> 12 <end>"
+    assert " ".join(plain(PROBLEM)) == "? 7 #1 + 20 #2 * 3 ! 12 <end>"
+    assert " ".join(derivation(PROBLEM)) == "? 7 #1 + 20 #2 * 3 ! #1 7 + 20 = 4 ; #2 4 * 3 = 12 ; <ans> 12 <end>"
     assert " ".join(protocol(PROBLEM)) == (
-        "? 7 + 20 * 3 ! <think> 7 + 20 </think> <call> 7 + 20 </call> <obs> 4 </obs> "
-        "<think> 4 * 3 </think> <call> 4 * 3 </call> <obs> 12 </obs> <ans> 12 <end>"
+        "? 7 #1 + 20 #2 * 3 ! <think> #1 7 + 20 </think> <call> 7 + 20 </call> <obs> 4 </obs> "
+        "<think> #2 4 * 3 </think> <call> 4 * 3 </call> <obs> 12 </obs> <ans> 12 <end>"
     )
     assert " ".join(equations([PROBLEM, Problem(1, (("-", 3),))])) == "7 + 20 = 4 ; 1 - 3 = 21 ; <end>"
     assert answer_call(["7", "+", "20"]) == 4 and answer_call(["7", "20", "+"]) is None
@@ -63,13 +63,13 @@ def test_judge(said: str, valid: bool, right: bool) -> None:
 
 def test_thoughts_and_calls_are_counted() -> None:
     found = judge(PROBLEM, protocol(PROBLEM)[len(PROBLEM.question) :])
-    assert (found.thought, found.calls) == (3.0, 2)
+    assert (found.thought, found.calls) == (4.0, 2)
 
 
 def test_questions_and_observations_are_not_learned() -> None:
     words = protocol(Problem(7, (("+", 20),)))
     learned = [w for w, t in zip(words[1:], _targets(encode([words]))[0].tolist(), strict=True) if t != PAD]
-    assert " ".join(learned) == "<think> 7 + 20 </think> <call> 7 + 20 </call> <ans> 4 <end>"
+    assert " ".join(learned) == "<think> #1 7 + 20 </think> <call> 7 + 20 </call> <ans> 4 <end>"
     words = equations([PROBLEM])
     assert all(t != PAD for t in _targets(encode([words]))[0].tolist())
 

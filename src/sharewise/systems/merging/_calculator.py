@@ -1,11 +1,13 @@
 """Chains of operations mod 23 in three formats of text, and the interpreter that answers a model's calls.
 
-A problem is ``a op b op c ...``, computed from left to right. All texts are lists of tokens; a number is one token.
+A problem is ``a op b op c ...``, computed from left to right; its steps are numbered. All texts are lists of tokens; a number
+is one token, and so is a step's label.
 
 ========== ======================================================================================================
-plain      ``? 7 + 5 * 3 ! 13 <end>``, or single steps ``7 + 5 = 12 ; 3 * 2 = 6 ; ... <end>``
-protocol   ``? 7 + 5 * 3 ! <think> 7 + 5 </think> <call> 7 + 5 </call> <obs> 12 </obs> <think> ... <ans> 13 <end>``
-derivation ``? 7 + 5 * 3 ! 7 + 5 = 12 ; 12 * 3 = 13 ; <ans> 13 <end>``
+plain      ``? 7 #1 + 5 #2 * 3 ! 13 <end>``, or single steps ``7 + 5 = 12 ; 3 * 2 = 6 ; ... <end>``
+protocol   ``? 7 #1 + 5 #2 * 3 ! <think> #1 7 + 5 </think> <call> 7 + 5 </call> <obs> 12 </obs> <think> #2 ...
+           <ans> 13 <end>``
+derivation ``? 7 #1 + 5 #2 * 3 ! #1 7 + 5 = 12 ; #2 12 * 3 = 13 ; <ans> 13 <end>``
 ========== ======================================================================================================
 """
 
@@ -23,8 +25,9 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "-": lambda a, b: (a - b) % MODULUS,
     "*": lambda a, b: (a * b) % MODULUS,
 }
+LABELS = tuple(f"#{i}" for i in range(1, 7))
 WORDS = (
-    *map(str, range(MODULUS)), *OPERATIONS, "=", ";", "?", "!",
+    *map(str, range(MODULUS)), *OPERATIONS, *LABELS, "=", ";", "?", "!",
     "<think>", "</think>", "<call>", "</call>", "<obs>", "</obs>", "<ans>", "<end>", "<pad>",
 )  # fmt: skip
 TOKEN = {word: i for i, word in enumerate(WORDS)}
@@ -42,7 +45,8 @@ class Problem:
     @property
     def question(self) -> list[str]:
         """Its words, from ``?`` to ``!``."""
-        return ["?", str(self.first), *(word for op, b in self.steps for word in (op, str(b))), "!"]
+        steps = (word for label, (op, b) in zip(LABELS, self.steps, strict=False) for word in (label, op, str(b)))
+        return ["?", str(self.first), *steps, "!"]
 
     @property
     def results(self) -> list[int]:
@@ -80,8 +84,8 @@ def equations(problems: list[Problem]) -> list[str]:
 def derivation(problem: Problem) -> list[str]:
     """Every step with its result, then the answer."""
     words, a = problem.question, problem.first
-    for (op, b), result in zip(problem.steps, problem.results, strict=True):
-        words += [str(a), op, str(b), "=", str(result), ";"]
+    for label, (op, b), result in zip(LABELS, problem.steps, problem.results, strict=False):
+        words += [label, str(a), op, str(b), "=", str(result), ";"]
         a = result
     return [*words, "<ans>", str(a), "<end>"]
 
@@ -89,9 +93,9 @@ def derivation(problem: Problem) -> list[str]:
 def protocol(problem: Problem) -> list[str]:
     """Think one step, call the calculator, read what it observed; then the answer."""
     words, a = problem.question, problem.first
-    for (op, b), result in zip(problem.steps, problem.results, strict=True):
+    for label, (op, b), result in zip(LABELS, problem.steps, problem.results, strict=False):
         step = [str(a), op, str(b)]
-        words += ["<think>", *step, "</think>", "<call>", *step, "</call>", "<obs>", str(result), "</obs>"]
+        words += ["<think>", label, *step, "</think>", "<call>", *step, "</call>", "<obs>", str(result), "</obs>"]
         a = result
     return [*words, "<ans>", str(a), "<end>"]
 
