@@ -1,7 +1,7 @@
 """Chains of operations mod 23 in three formats of text, and the interpreter that answers a model's calls.
 
-A problem is ``a op b op c ...``, computed from left to right; its steps are numbered. All texts are lists of tokens; a number
-is one token, and so is a step's label.
+A problem is ``a op b op c ...``, computed from left to right; its steps are numbered. All texts are lists of tokens; a
+number is one token, and so is a step's label.
 
 ========== ======================================================================================================
 plain      ``? 7 #1 + 5 #2 * 3 ! 13 <end>``, or single steps ``7 + 5 = 12 ; 3 * 2 = 6 ; ... <end>``
