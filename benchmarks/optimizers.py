@@ -3,7 +3,7 @@
 Three tasks on a network of three hidden layers. All variants of one width, batch and balancer take turns, step by step;
 medians and minima of CPU time on one thread are compared.
 
-    python benchmarks/optimizers.py [--widths 256,1024] [--batches 64,256] [--rounds 60]
+    python benchmarks/optimizers.py [--widths 256,512] [--batches 64,256] [--rounds 15]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import sharewise as sw
 from sharewise.balance import create
-from sharewise.optim import MAdam, TaskOptimizer
+from sharewise.optim import SAGE, SAM, MAdam, TaskOptimizer
 
 GOAL = 1.3
 TASKS = ["a", "b", "c"]
@@ -67,6 +67,8 @@ VARIANTS: dict[str, Callable[[nn.Module], torch.optim.Optimizer]] = {
     "adam": adam,
     "madam": lambda model: MAdam(adam(model), TASKS),
     "madam, sampled": lambda model: MAdam(adam(model), TASKS, pairs="sampled"),
+    "sam": lambda model: SAM(adam(model)),
+    "sage": lambda model: SAGE(adam(model)),
 }
 CASES = (("pcgrad", "loop"), ("pcgrad", "auto"), ("equal", "auto"))
 
@@ -83,9 +85,9 @@ def state_numbers(optimizer: torch.optim.Optimizer, model: Net) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--widths", default="256,1024")
+    parser.add_argument("--widths", default="256,512")
     parser.add_argument("--batches", default="64,256")
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     torch.set_num_threads(1)
     results = []

@@ -14,9 +14,12 @@ WHERE: dict[str, str] = {
     "emtl": "balancing.emtl",
     "gcond": "balancing.gcond",
     "m2a": "merging.m2a",
+    "madam": "optimizers.madam",
     "model-merging": "merging.model_merging",
     "model-merging-emoji": "merging.model_merging_emoji",
     "ras": "representation.ras",
+    "sage": "optimizers.sage",
+    "sage-speakers": "optimizers.sage_speakers",
     "son-goku": "scheduling.son_goku",
     "switchmt": "agents.switchmt",
 }
