@@ -105,3 +105,10 @@ def test_the_ledger_names_no_machine():
         text = path.read_text(encoding="utf-8")
         assert str(Path.home()) not in text and str(ROOT) not in text
         json.loads(text, parse_constant=pytest.fail)  # NaN and infinity are not JSON
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.id)
+def test_entries_are_of_the_systems_as_they_are(kept: Result) -> None:
+    system = systems.get(kept.id)
+    assert [judged.text for judged in kept.claims] == [claim.text for claim in system.claims]
+    assert kept.remarks == list(system.remarks) and kept.assumptions == list(system.assumptions)
