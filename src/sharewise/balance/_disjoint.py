@@ -253,6 +253,10 @@ def _by_code(problem: Problem) -> Taken | None:
     formed = [i for i in range(len(problem.targets)) if i not in plan.products]
     blocks, members, views = row_buffers(problem.targets, formed, problem.labels, len(problem.losses), problem.room)
     factors = _resolve(problem, plan, outputs, dict(zip(formed, views, strict=True)))
-    touched = {int(t) for out in outputs.values() for t in out.owner[out.gradient.flatten(1).any(dim=1)].unique()}
+    touched = {
+        int(t)
+        for out in outputs.values()
+        for t in out.owner[out.gradient.reshape(len(out.owner), -1).any(dim=1)].unique()
+    }
     reached = [t in touched or reaches(loss, problem.targets) for t, loss in enumerate(problem.losses)]
     return Taken(Rows(problem.targets, blocks, members, [True] * len(problem.targets), factors), mine, reached)
