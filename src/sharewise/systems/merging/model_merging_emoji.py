@@ -39,6 +39,11 @@ CLAIMS = (
         "All that the system model-merging assumes. The claims are its order of methods, without margins.",
         "Pre-training asks for the category of images as they are. All variants of an emoji are in the same part.",
     ],
+    remarks=[
+        "Task arithmetic is 3.1 points above the average, on an interval that holds 0: on two of five seeds "
+        "the scale chosen on validation data is the average's own. EMR is 3.0 points above RegMean++ on the "
+        "mean and below it on two seeds.",
+    ],
 )
 def arms(scale: Scale) -> Mapping[str, Callable[[int], dict[str, float]]]:
     """The arms of model-merging."""
