@@ -290,6 +290,14 @@ def test_missing_readouts_name_the_tensor_and_the_remedy(
         run(states, Statistics("gram", readouts.tensors))
 
 
+def test_models_without_decoder_blocks_are_refused() -> None:
+    states = {n: {"layer.weight": torch.ones(2, 2)} for n in ("base", "agent", "reasoner")}
+    with pytest.raises(
+        MergeError, match=r"finds none: expected tensors named as Llama's, such as .*found layer\.weight"
+    ):
+        run(states, None, project=False)
+
+
 def test_files_with_a_plan_and_the_bill(
     tmp_path: Path, states: dict[str, dict[str, Tensor]], readouts: Statistics
 ) -> None:

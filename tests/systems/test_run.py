@@ -120,7 +120,11 @@ def test_metrics_that_come_and_go_are_named(registry):
         reproduce("x", [0, 1])
 
 
-FROM_A_FOLDER = {"aim-moleculenet": "moleculenet", "model-merging-emoji": "emoji-datasource-google"}
+FROM_A_FOLDER = {
+    "aim-moleculenet": "moleculenet",
+    "model-merging-emoji": "emoji-datasource-google",
+    "sage-speakers": "fsdd",
+}
 """System -> where its data lies; on data of its own it runs in the tests of its domain."""
 
 

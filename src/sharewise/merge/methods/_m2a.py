@@ -128,6 +128,11 @@ class M2A(Method):
             place = place_of(name)
             if overlap is not None and place is not None:
                 layers.setdefault((place.prefix, place.layer), []).append(overlap)
+        if not layers:
+            raise MergeError(
+                "m2a merges the linear layers of decoder blocks and finds none: expected tensors named as Llama's, "
+                f"such as model.layers.0.{PROTECTED[0]}.weight, found {', '.join(list(found)[:3])}"
+            )
         return strengths({f"{prefix}{layer}": layers[prefix, layer] for prefix, layer in sorted(layers)})
 
     def decisions(self, gathered: Any) -> list[dict[str, Any]]:
