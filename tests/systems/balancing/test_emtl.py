@@ -11,6 +11,7 @@ import torch
 from sharewise.errors import OptionError
 from sharewise.systems import Result, get, reproduce
 from sharewise.systems.balancing import _emtl_arms, _emtl_convex, _emtl_deep
+from sharewise.systems.balancing._emtl_tuning import TRIALS
 from sharewise.systems.balancing._fair_baselines import SlotFair, WorstUser
 from sharewise.systems.balancing._horizon import equity, horizon_means
 from sharewise.systems.balancing._policies import POLICIES, Policy
@@ -119,6 +120,11 @@ def test_what_users_of_the_network_see() -> None:
     assert torch.equal(images[1], 1 - images[0])
     quarter = images[0].rot90(1, (2, 3))
     assert torch.allclose(images[5], quarter, atol=1e-5) or torch.allclose(images[5], quarter.flip(2, 3), atol=1e-5)
+
+
+def test_methods_with_rates_had_as_many_trials() -> None:
+    assert {len(tried) for tried in TRIALS.values()} == {6}
+    assert all(POLICIES[arm] in tried for arm, tried in TRIALS.items())
 
 
 def test_claims_keep_the_margins() -> None:

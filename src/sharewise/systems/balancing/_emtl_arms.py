@@ -15,7 +15,7 @@ from ._users import Change
 CHANGES: tuple[Change, ...] = ("switch", "churn")
 CHANGING = ("equal", "slot_fair", "owo_fmtl")
 """Arms that also meet users who switch, come and go; metrics with ``switch_`` and ``churn_`` before them."""
-DEEP = ("equal", "slot_fair", "owo_fmtl", "owo_fmtl_alpha16")
+DEEP = ("equal", "slot_fair", "gradnorm", "owo_fmtl", "owo_fmtl_alpha16")
 """Arms that also train the network; metrics with ``deep_`` before them."""
 
 

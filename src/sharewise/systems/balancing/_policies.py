@@ -23,7 +23,7 @@ class Policy:
     beta: float = 0.3
     average: bool = False
     forget: bool = False
-    learned_rate: float = 0.0025
+    learned_rate: float = 1e-4
 
     def balancer(self, names: Sequence[str], **utility: float) -> Balancer:
         """A new balancer; ``utility`` (``ceiling``, ``u_min``, ``u_max``) for those that know utilities."""
@@ -45,6 +45,7 @@ POLICIES: dict[str, Policy] = {
     "slot_fair_alpha4": Policy("slot_fair", {"alpha": 4.0}),
     "min_max": Policy("worst_user"),
     "uncertainty": Policy("uncertainty"),
+    "gradnorm": Policy("gradnorm", {"alpha": 1.5, "lr": 2.5e-3}),
     "owo_fmtl": Policy(),
     "owo_fmtl_matched": Policy(options={"alpha": 3.4}),
     "owo_fmtl_alpha1": Policy(options={"alpha": 1.0}),
@@ -56,4 +57,4 @@ POLICIES: dict[str, Policy] = {
     "owo_fmtl_no_outer": Policy(beta=0.0),
 }
 """Arm -> policy. ``owo_fmtl_matched`` has the alpha whose smallest utility was that of ``slot_fair_alpha4`` on five
-other seeds."""
+other seeds; how ``uncertainty`` and ``gradnorm`` were tuned: _emtl_tuning.py."""
