@@ -80,7 +80,9 @@ def test_every_folder_has_a_level() -> None:
     assert parts <= set(LEVEL)
 
 
-@pytest.mark.parametrize("module", ["sharewise", "sharewise.cli._app", "sharewise.data", "sharewise.balance"])
+@pytest.mark.parametrize(
+    "module", ["sharewise", "sharewise.cli._app", "sharewise.data", "sharewise.balance", "sharewise.train"]
+)
 def test_importing_loads_nothing_heavy(module: str) -> None:
     heavy = [h for h in HEAVY if not (module.startswith("sharewise.cli") and h == "typer")]
     forbidden = heavy + (["torch"] if module in ("sharewise", "sharewise.cli._app") else [])

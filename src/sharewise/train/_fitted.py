@@ -12,7 +12,8 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from ..data import Preprocessor, Source, TensorSource, read_table
+from .. import data as tables  # its names that need Polars are loaded where they are used
+from ..data import Source, TensorSource
 from ..errors import DataError, ModelError, RunError
 from ..files import read_json, write_bytes, write_json
 from ..sharing import table_model
@@ -22,6 +23,8 @@ from ._loop import EpochRecord
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from ..data import Preprocessor
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "fitted.json"
 
@@ -65,7 +68,7 @@ class Fitted:
             return _evaluate.predict(self.model, self.tasks, data)
         if self.preprocessor is None:
             raise DataError("this model was not trained on a table: give predict() a source, e.g. sw.TensorSource")
-        frame = read_table(data)
+        frame = tables.read_table(data)
         return self._as_table(_evaluate.predict(self.model, self.tasks, self._source(frame)))
 
     def evaluate(self, data: Source | pl.DataFrame | Path | str) -> dict[str, dict[str, float]]:
@@ -73,7 +76,7 @@ class Fitted:
         if not isinstance(data, Source):
             if self.preprocessor is None:
                 raise DataError("this model was not trained on a table: give evaluate() a source")
-            data = self.preprocessor.source(read_table(data))
+            data = self.preprocessor.source(tables.read_table(data))
         return _evaluate.evaluate(self.model, self.tasks, data)
 
     def _example(self) -> dict[str, Tensor]:
@@ -163,7 +166,7 @@ def load(folder: Path | str, *, model: nn.Module | None = None, tasks: Sequence[
     except Exception as error:
         raise RunError(f'"{folder}" holds a fitted model that cannot be read: {error}') from None
     found = tuple(tasks) if tasks is not None else tuple(task_from_json(t) for t in about["tasks"])
-    preprocessor = Preprocessor.from_json(json.dumps(about["preprocessor"])) if about["preprocessor"] else None
+    preprocessor = tables.Preprocessor.from_json(json.dumps(about["preprocessor"])) if about["preprocessor"] else None
     if preprocessor is not None:
         model = table_model(found, **about["settings"])
     if model is None:

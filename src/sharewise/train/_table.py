@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..data import Preprocessor, TableData, TableSpec, load_splits
+from .. import data as tables  # its names that need Polars are loaded where they are used
+from ..data import TableSpec
 from ..sharing import HardSharing, table_model
 from ..tasks import Task
 from . import _evaluate
@@ -17,6 +18,8 @@ from ._fitted import Fitted
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from ..data import Preprocessor, TableData
 
 
 def fit_table(
@@ -62,7 +65,7 @@ def fit_table(
         drop=tuple(drop),
     )
     # A model that will be used learns from the latest rows it can: the seed moves no time split.
-    data = load_splits(table, spec, seed=seed, valid=valid, test=test, keep_leaks=keep_leaks, rolling=False)
+    data = tables.load_splits(table, spec, seed=seed, valid=valid, test=test, keep_leaks=keep_leaks, rolling=False)
     return fit_data(data, seed=seed, model=model, **options)
 
 
