@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sharewise.errors import MergeError, OptionError
 from sharewise.merge import Units, align, match_activations, match_weights, merge_states, units_of, zip_it
+from sharewise.merge.matching._features import Features
 from sharewise.merge.matching._units import reordered, transformed
 from sharewise.merge.matching._zipit import paired
 
@@ -224,3 +225,11 @@ def test_models_that_do_not_match() -> None:
         align(units, {"a": state}, model=model)
     with pytest.raises(MergeError, match='reference "b" is none of the models'):
         align(units, {"a": state}, reference="b")
+
+
+def test_units_that_are_always_on_are_not_alike_for_that() -> None:
+    # Units 0 and 2 move together, 1 moves against them; all three hardly move beside their mean of 100.
+    move = torch.randn(500, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    seen = 100 + torch.stack([move, -move, 2 * move])
+    found = Features(seen @ seen.T / 500, seen.mean(1, keepdim=True)).correlation()
+    assert found[0, 2] == pytest.approx(1.0, abs=1e-4) and found[0, 1] == pytest.approx(-1.0, abs=1e-4)

@@ -81,6 +81,8 @@ CLAIMS = (
         "where weights change every 20 steps: Adam ends a burst with an excess loss of 0.47, MAdam with "
         "0.80, each at its own best rate. The noise of these gradients grows with their length, so that "
         "shorter steps at some weights may simply average more of it; that was not tested by itself.",
+        "Both arms' best rate in the bursts is 0.1, so that the claim with one rate for both repeats the one before "
+        "it.",
     ],
 )
 def arms(scale: Scale) -> Mapping[str, Callable[[int], dict[str, float]]]:
