@@ -57,7 +57,8 @@ def test_ledger_is_written_and_read_back(capsys):
     assert run("ledger", "--markdown") == 0
     table = capsys.readouterr().out
     Path("README.md").write_text("<!-- ledger:begin -->\n<!-- ledger:end -->\n")
-    assert run("ledger", "--update-readme", "README.md") == 0
+    assert run("ledger", "--update-readme", "README.md", "--page", "page.md") == 0
+    assert "## toy" in Path("page.md").read_text()
     assert table in Path("README.md").read_text()
 
 

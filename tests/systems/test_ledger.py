@@ -46,12 +46,21 @@ def test_a_file_that_is_no_result_is_named(result, tmp_path):
         Result.load(tmp_path / "none.json")
 
 
-def test_the_table_quotes_what_did_not_hold(result):
+def test_the_table_counts_verdicts_and_leads_to_the_claims(result):
     table = ledger.render_table([result])
-    assert table.splitlines()[2].startswith("| [`toy`](https://example.org/toy) A toy | simulated | smoke, 5 |")
-    assert "2 reproduced, 1 refuted<br>*refuted*: C is better (claimed >= +0.0 %, found -19." in table
+    assert table.splitlines()[0].endswith("| reproduced | direction only | inconclusive | refuted |")
+    row = table.splitlines()[2]
+    assert row.startswith("| [`toy`](docs/ledger.md#toy) [A toy](https://example.org/toy) | simulated | smoke, 5 |")
+    assert row.endswith("| 2 |  |  | 1 |")
     odd = result.model_copy(update={"title": "a | b\nc"})
     assert ledger.render_table([odd]).count("\n") == 3 and "a \\| b c" in ledger.render_table([odd])
+
+
+def test_the_page_tells_every_claim(result):
+    page = ledger.render_page([result.model_copy(update={"remarks": ["Why not."]})])
+    assert "## toy\n" in page and "Scale smoke, 5 seeds" in page and "Remarks:\n\n- Why not.\n" in page
+    assert "| C is better | >= +0.0 % | -19." in page and "| **refuted** |" in page
+    assert page.count("**reproduced**") == 2 and "Assumptions" not in page
 
 
 def test_numbers_as_text(result):
@@ -98,6 +107,11 @@ def test_the_readme_shows_the_ledger():
     assert ledger.BEGIN in text and ledger.END in text, "README.md has no place for the ledger's table"
     shown = text.partition(ledger.BEGIN)[2].partition(ledger.END)[0]
     assert shown == f"\n\n{ledger.render_table(KEPT)}\n", "run `sharewise ledger --update-readme README.md`"
+
+
+def test_the_page_shows_the_ledger():
+    page = (ROOT / ledger.PAGE).read_text(encoding="utf-8")
+    assert page == ledger.render_page(KEPT), "run `sharewise ledger --page docs/ledger.md`"
 
 
 def test_the_ledger_names_no_machine():

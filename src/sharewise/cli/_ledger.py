@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import RunError, nearest
 from ._options import Json
+
+if TYPE_CHECKING:
+    from ..systems import Result
 
 
 def ledger(
@@ -18,6 +21,7 @@ def ledger(
     update_readme: Annotated[
         Path | None, typer.Option(help="Replace the table between the ledger markers of this file.")
     ] = None,
+    page: Annotated[Path | None, typer.Option(help="Write the page of all claims, with remarks, to this file.")] = None,
     folder: Annotated[Path, typer.Option(help="Folder of the ledger.")] = Path("ledger"),
 ) -> None:
     """Show the verdicts on published claims, refuted ones included.
@@ -33,9 +37,8 @@ def ledger(
         if id not in known:
             raise RunError(f'no "{id}" in the ledger "{folder}": {nearest(id, known)}')
         results = [result for result in results if result.id == id]
-    if update_readme is not None:
-        changed = book.update_readme(update_readme, book.read_all(folder))
-        typer.echo(f"{update_readme}: {'updated' if changed else 'already up to date'}", err=True)
+    if update_readme is not None or page is not None:
+        _write(book.read_all(folder), update_readme, page)
     elif as_json:
         typer.echo("[" + ",\n".join(result.to_json().rstrip() for result in results) + "]")
     elif markdown:
@@ -44,3 +47,16 @@ def ledger(
         typer.echo(f'no results in "{folder}": run `sharewise reproduce ID --ledger` first')
     else:
         typer.echo("\n".join(text(result) for result in results), nl=False)
+
+
+def _write(results: list[Result], readme: Path | None, page: Path | None) -> None:
+    """Bring the README's table and the page of all claims up to date; both hold the whole ledger."""
+    from ..files import write_text
+    from ..systems import ledger as book
+
+    if readme is not None:
+        changed = book.update_readme(readme, results)
+        typer.echo(f"{readme}: {'updated' if changed else 'already up to date'}", err=True)
+    if page is not None:
+        write_text(page, book.render_page(results))
+        typer.echo(f"{page}: written", err=True)

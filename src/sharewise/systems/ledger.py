@@ -12,6 +12,15 @@ from ._result import JudgedClaim, Result
 
 BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
 """The table in a README stands between these two lines."""
+PAGE = "docs/ledger.md"
+"""Where the README's table looks for the page of all claims."""
+VERDICTS = ("reproduced", "direction only", "inconclusive", "refuted")
+INTRODUCTION = """# The ledger
+
+What was found of each published claim: the mean effect over seeds with its 95 % interval, and the verdict that
+[follows from them](systems.md#how-a-claim-becomes-a-verdict). Written by `sharewise ledger --page docs/ledger.md` from
+the JSON files in `ledger/`, which hold every arm's metrics under every seed.
+"""
 
 
 def path_of(id: str, folder: Path | str = "ledger") -> Path:
@@ -63,29 +72,53 @@ def interval(claim: JudgedClaim) -> str:
 
 def summary(result: Result) -> str:
     """The verdicts counted: ``4 reproduced, 1 refuted``."""
-    counts = Counter[str](c.verdict for c in result.claims)
-    words = ("reproduced", "direction only", "inconclusive", "refuted", "too few seeds")
-    return ", ".join(f"{counts[word]} {word}" for word in words if counts[word])
+    counts = Counter[str](claim.verdict for claim in result.claims)
+    return ", ".join(f"{counts[word]} {word}" for word in (*VERDICTS, "too few seeds") if counts[word])
 
 
 def render_table(results: Sequence[Result]) -> str:
-    """A Markdown table, one row a system; claims that did not hold are quoted with what was found."""
-    lines = ["| system | data | scale, seeds | claims |", "|---|---|---|---|"]
+    """A Markdown table for a README: one row a system, its verdicts counted, a link to its claims on the page."""
+    lines = [_row("system", "data", "scale, seeds", *VERDICTS), _row(*["---"] * 3, *["--:"] * len(VERDICTS))]
     for result in results:
-        missed = [
-            f"*{claim.verdict}*: {claim.text} (claimed {expected(claim)}, found {interval(claim)})"
-            for claim in result.claims
-            if claim.verdict != "reproduced"
-        ]
+        counts = Counter[str](claim.verdict for claim in result.claims)
         reading = "" if result.reading == "faithful" else ", our reading"
-        cells = (
-            f"[`{result.id}`]({result.paper}) {result.title}{reading}",
-            result.data.partition(":")[0],
-            f"{result.scale}, {len(result.seeds)}",
-            "<br>".join([summary(result), *missed]),
+        lines.append(
+            _row(
+                f"[`{result.id}`]({PAGE}#{result.id}) [{result.title}]({result.paper}){reading}",
+                result.data.partition(":")[0],
+                f"{result.scale}, {len(result.seeds)}",
+                *(str(counts[verdict] or "") for verdict in VERDICTS),
+            )
         )
-        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def render_page(results: Sequence[Result]) -> str:
+    """A Markdown page: every claim with what was claimed, what was found and the verdict; remarks; assumptions."""
+    return "\n".join([INTRODUCTION, *(_section(result) for result in results)])
+
+
+def _section(result: Result) -> str:
+    reading = "faithful to the paper" if result.reading == "faithful" else "our reading of the paper"
+    lines = [
+        f"## {result.id}",
+        "",
+        f"{result.title} ([paper]({result.paper}); {reading}). Scale {result.scale}, {len(result.seeds)} seeds. "
+        f"Data {result.data}.",
+        "",
+        _row("claim", "claimed", "found", "verdict"),
+        _row(*["---"] * 4),
+        *(_row(c.text, expected(c), interval(c), f"**{c.verdict}**") for c in result.claims),
+        "",
+    ]
+    for title, sentences in (("Remarks", result.remarks), ("Assumptions", result.assumptions)):
+        if sentences:
+            lines += [f"{title}:", "", *(f"- {sentence}" for sentence in sentences), ""]
+    return "\n".join(lines)
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
 def update_readme(path: Path | str, results: Sequence[Result]) -> bool:
