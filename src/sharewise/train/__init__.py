@@ -5,8 +5,9 @@ from ._evaluate import evaluate, gather_targets, mean_losses, predict, score
 from ._export import export
 from ._fit import fit
 from ._fitted import Fitted, load
-from ._loop import EpochRecord, Loop
+from ._loop import Loop
 from ._random import once_more, random_state
+from ._settings import EpochRecord
 from ._stopping import EarlyStopping
 from ._table import build_table_model, fit_data, fit_table
 from ._threads import single_thread

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from ..balance import Balance
 from ..data import Batch
@@ -15,6 +14,9 @@ from ..errors import OptionError
 from ..optim import GroupSAM, TaskOptimizer
 from ._evaluate import observed_count
 from ._random import random_state, set_random_state
+
+if TYPE_CHECKING:
+    from ._loop import Loop
 
 
 def check_passes(optimizer: torch.optim.Optimizer) -> None:
@@ -31,7 +33,7 @@ def wanted_rows(optimizer: torch.optim.Optimizer, group: Sequence[Batch], tasks:
 
 
 @contextmanager
-def ascended(loop: Any, group: Sequence[Batch], losses: Callable[[Batch], dict[str, Tensor]]) -> Iterator[None]:
+def ascended(loop: Loop, group: Sequence[Batch]) -> Iterator[None]:
     """Within: where the optimizer wants the gradients that are balanced; elsewhere only for optimizers of two passes.
 
     For these, the first pass is one backward pass of the mean loss. The passes within draw the same random numbers
@@ -43,10 +45,10 @@ def ascended(loop: Any, group: Sequence[Batch], losses: Callable[[Batch], dict[s
         return
     start = random_state(loop.fabric.device)
     for batch in group:
-        found = losses(batch.to(loop.fabric.device))
+        found = loop.losses(batch.to(loop.fabric.device))
         torch.stack(list(found.values())).mean().div(len(group)).backward()
-    if loop._reducer is not None:
-        loop._reducer.gradients(loop._parameters())
+    if loop.reducer is not None:
+        loop.reducer.gradients(loop.parameters())
     with optimizer.perturbed(loop.model):
         set_random_state(start, loop.fabric.device)
         yield

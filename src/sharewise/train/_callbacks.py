@@ -9,7 +9,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from ..balance import Balance
     from ..data import Batch
-    from ._loop import EpochRecord, Loop
+    from ._loop import Loop
+    from ._settings import EpochRecord
 
 
 class Callback:

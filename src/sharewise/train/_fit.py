@@ -19,9 +19,10 @@ from ._ascent import check_passes
 from ._callbacks import Callback
 from ._fitted import Fitted
 from ._logs import make_logs
-from ._loop import Loop, Settings
+from ._loop import Loop
 from ._progress import ProgressBar
 from ._schedule import make_schedule
+from ._settings import Settings
 from ._stopping import EarlyStopping
 
 PRECISIONS = ("32-true", "bf16-mixed")

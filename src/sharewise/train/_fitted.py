@@ -19,7 +19,7 @@ from ..files import read_json, write_bytes, write_json
 from ..sharing import table_model
 from ..tasks import Task, task_from_json, task_to_json
 from . import _evaluate
-from ._loop import EpochRecord
+from ._settings import EpochRecord
 
 if TYPE_CHECKING:
     import polars as pl

@@ -12,7 +12,8 @@ from ..files import write_text
 from ._callbacks import Callback
 
 if TYPE_CHECKING:
-    from ._loop import EpochRecord, Loop
+    from ._loop import Loop
+    from ._settings import EpochRecord
 
 
 class CSVLog(Callback):

@@ -27,7 +27,6 @@ class Probe:
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
-        self._reducer = MeanReducer() if loop.fabric.world_size > 1 else None
         self._found: list[nn.Parameter] | None = None
         self._shown = -1
 
@@ -44,9 +43,9 @@ class Probe:
                 return
             names, shared = tuple(losses), self.shared()
             if "gram" in loop.schedule.uses:
-                found = Gradients(names, gram=measure(losses, shared=shared, reducer=self._reducer).gram)
+                found = Gradients(names, gram=measure(losses, shared=shared, reducer=loop.reducer).gram)
             else:
-                found = Gradients(names, rows=gradient_rows(losses, shared, self._reducer))
+                found = Gradients(names, rows=gradient_rows(losses, shared, loop.reducer))
             loop.schedule.observe(loop.step, Signal(gradients=found))
 
     def by_task(self) -> None:
@@ -76,7 +75,7 @@ class Probe:
 
     def _own_row(self, name: str) -> Tensor:
         losses = self.loop.losses(self.loop.feed.take([name]).to(self.loop.fabric.device), [name])
-        (row,) = gradient_rows(losses, self.shared(), self._reducer)
+        (row,) = gradient_rows(losses, self.shared(), self.loop.reducer)
         return row
 
 

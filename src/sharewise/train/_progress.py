@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from ..balance import Balance
     from ..data import Batch
-    from ._loop import EpochRecord, Loop
+    from ._loop import Loop
+    from ._settings import EpochRecord
 
 REFRESH_SECONDS = 0.2
 
