@@ -16,8 +16,9 @@ from helpers.matrices import SHAPES, matrices, rows
 from helpers.shared_net import batch, flat, jacobian, net
 from sharewise.balance import AIM, PCGrad
 from sharewise.balance._adam import adam_step
-from sharewise.balance._aim_guidance import Guidance
-from sharewise.balance._aim_policy import annealed, policy_loss
+from sharewise.balance._aim_descent import annealed
+from sharewise.balance._aim_policy import policy_loss
+from sharewise.balance._guidance import Guidance
 from sharewise.errors import BalanceError, OptionError
 
 NAMES = ["a", "b", "c", "d"]
@@ -298,7 +299,7 @@ def test_a_task_without_gradient_takes_no_part() -> None:
     [
         ({"policy": "vector"}, 'policy "vector" is not known'),
         ({"sharpness": 0.0}, "sharpness must be positive"),
-        ({"initial": math.nan}, "initial finite"),
+        ({"initial": math.nan}, "initial must be finite"),
         ({"lr": -1.0}, "must be finite and not negative"),
         ({"progress_weight": math.inf}, "must be finite and not negative"),
         ({"restart": 0}, "restart is 0"),

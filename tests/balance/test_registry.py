@@ -12,7 +12,7 @@ from sharewise.errors import OptionError
 
 def test_every_public_method_has_a_name() -> None:
     public = [value for name in balance.__all__ if isinstance(value := getattr(balance, name), type)]
-    kinds = (Balancer, balance.LossBalancer, balance.GramBalancer, balance.GradientBalancer)
+    kinds = (Balancer, balance.LossBalancer, balance.GramBalancer, balance.GradientBalancer, balance.GuidedBalancer)
     methods = {c for c in public if issubclass(c, Balancer) and c not in kinds}
     assert methods == set(_BALANCERS.values())
     assert available() == sorted(available()) and len(available()) == len(methods)

@@ -22,6 +22,7 @@ from ._gls import GLS
 from ._graddrop import GradDrop
 from ._gradnorm import GradNorm
 from ._gradvac import GradVac
+from ._guided import GuidedBalancer
 from ._imtl_g import IMTLG
 from ._imtl_l import IMTLL
 from ._krum import Krum
@@ -79,6 +80,7 @@ __all__ = [
     "GradVac",
     "GradientBalancer",
     "GramBalancer",
+    "GuidedBalancer",
     "Krum",
     "LossBalancer",
     "MeanReducer",

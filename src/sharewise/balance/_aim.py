@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import OptionError
-from ._adam import adam_step
-from ._aim_guidance import Guidance
-from ._aim_policy import annealed, combination, policy_loss, projection_weights
-from ._balancer import GramBalancer
+from ._aim_descent import Descent
+from ._aim_policy import combination, projection_weights
 from ._checks import check_option
 from ._cosines import split
-from ._reducer import Reducer
+from ._guidance import Guidance
+from ._guided import GuidedBalancer
 
 
-class AIM(GramBalancer):
+class AIM(GuidedBalancer):
     """Projects every gradient softly away from the others, by thresholds learned on held-out batches.
 
     Task i loses the share ``w_ij = sigmoid(k (tau_ij - cos(g_i, g_j)))`` of its part along task j, all against the
@@ -67,16 +66,11 @@ class AIM(GramBalancer):
     ) -> None:
         super().__init__(tasks=tasks)
         check_option("policy", policy, ("matrix", "scalar"))
-        numbers = (lr, guide_weight, magnitude_weight, progress_weight, look_ahead)
-        if not all(math.isfinite(n) and n >= 0 for n in numbers):
-            raise OptionError(f"lr, the three weights and look_ahead must be finite and not negative, got {numbers}")
-        if not (math.isfinite(sharpness) and sharpness > 0 and math.isfinite(initial)):
-            raise OptionError(f"sharpness must be positive and initial finite, got {sharpness} and {initial}")
-        if restart is not None and restart < 1:
-            raise OptionError(f"restart is {restart}, expected a number of epochs, or None for a constant rate")
-        self.policy, self.sharpness, self.lr, self.restart = policy, float(sharpness), float(lr), restart
-        self.loss_weights = (guide_weight, magnitude_weight, progress_weight)
-        self.look_ahead, self.relative = float(look_ahead), relative
+        if not math.isfinite(initial):
+            raise OptionError(f"initial must be finite, got {initial}")
+        weights = (guide_weight, magnitude_weight, progress_weight)
+        self.policy = policy
+        self.descent = Descent(float(sharpness), float(lr), restart, weights, float(look_ahead), relative)
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
         start = torch.tensor((initial, 0.0, 0.0, 0.0), dtype=torch.float64)
         if policy == "scalar":
@@ -94,75 +88,19 @@ class AIM(GramBalancer):
         """
         known = self.check_names(len(gram), names)
         cosines, norms = split(gram)
-        share = projection_weights(cosines, self._state(known).to(gram.device)[..., 0], self.sharpness)
+        share = projection_weights(cosines, self._state(known).to(gram.device)[..., 0], self.descent.sharpness)
         self.notes = {"projected": share > 0.5, "projection": share}
         return combination(cosines, norms, share)
 
-    def guide(
-        self,
-        losses: Mapping[str, Tensor],
-        *,
-        trained: Mapping[str, Tensor] | None = None,
-        shared: Iterable[Tensor] | nn.Module | None = None,
-        representation: Tensor | Sequence[Tensor] | None = None,
-        mode: str = "auto",
-        reducer: Reducer | None = None,
-    ) -> dict[str, Tensor]:
-        """One step of the policy, to be taken after each step of the model.
-
-        Args:
-            losses: task name -> loss, with its graph, on a batch held out for guidance; absent tasks left out.
-            trained: the same on a batch of training examples, for the guide term's products
-                ``<grad of guidance loss, g_j>`` and the step it looks along. Without it the guidance batch steps by
-                itself: no further passes, but what is noise in that batch then counts as progress too.
-
-        ``shared``, ``representation``, ``mode`` and ``reducer`` are those of :func:`sharewise.balance.backward`.
-
-        Returns the loss of the policy before the step, ``total``, and its parts; nothing with fewer than two tasks
-        whose gradient is not zero. Cost: m backward passes (2 m with ``trained``) and O(m^2).
-        """
-        options = {"shared": shared, "representation": representation, "mode": mode, "reducer": reducer}
-        return self._descend(Guidance.measured(losses, trained, **options))
-
-    def learn(
-        self,
-        gram: Tensor,
-        losses: Tensor,
-        *,
-        names: Sequence[str] | None = None,
-        trained: Tensor | None = None,
-        cross: Tensor | None = None,
-    ) -> dict[str, Tensor]:
-        """:meth:`guide` from matrices: ``gram`` ``[m, m]`` and ``losses`` ``[m]`` of the guidance batch.
-
-        ``trained`` ``[m, m]`` is the Gram matrix of the training batch's gradients, ``cross`` ``[m, m]`` holds
-        ``<guidance gradient i, training gradient j>``: both or neither. Raises :class:`BalanceError` for losses that
-        are negative or not finite, and gradients that are not finite.
-        """
-        known = self.check_names(len(gram), names)
-        return self._descend(Guidance.of(known, gram, losses, trained, cross))
-
-    def _descend(self, found: Guidance | None) -> dict[str, Tensor]:
-        if found is None:
-            return {}
+    def descend(self, found: Guidance) -> dict[str, Tensor]:
+        """A step of the thresholds; see :meth:`GuidedBalancer.guide`. Cost O(m^2)."""
         state = self._state(self.check_names(len(found.names), found.names)).to(found.gram.device)
-        with torch.enable_grad():
-            tau = state[..., 0].clone().requires_grad_()
-            parts = policy_loss(
-                tau.expand_as(found.gram),
-                found,
-                sharpness=self.sharpness,
-                look_ahead=self.look_ahead,
-                relative=self.relative,
-                weights=self.loss_weights,
-            )
-            (gradient,) = torch.autograd.grad(parts["total"], tau)
-        moved = adam_step(gradient, state, annealed(self.lr, int(self.epoch), self.restart))
+        moved, parts = self.descent.step(state, found, int(self.epoch))
         if self.policy == "scalar":
             self.scalar.copy_(moved)
         else:
             self.task_state.write("pairs", found.names, moved)
-        return {name: part.detach() for name, part in parts.items()}
+        return parts
 
     def thresholds(self, names: Sequence[str]) -> Tensor:
         """``tau`` of these tasks ``[m, m]`` (float64), for a heat map: cut to [-1.5, 1.5], beyond which nothing

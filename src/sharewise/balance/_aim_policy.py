@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from ._aim_guidance import Guidance
 from ._cosines import split
+from ._guidance import Guidance
 
 
 def projection_weights(cosines: Tensor, tau: Tensor, sharpness: float) -> Tensor:
@@ -63,10 +61,3 @@ def policy_loss(
     }
     total = sum(w * part for w, part in zip(weights, parts.values(), strict=True))
     return {"total": torch.as_tensor(total), **parts}
-
-
-def annealed(lr: float, epoch: int, restart: int | None) -> float:
-    """The learning rate of an epoch: a cosine from ``lr`` down to 1e-6, anew every ``restart`` epochs."""
-    if restart is None or lr <= 1e-6:
-        return lr
-    return 1e-6 + (lr - 1e-6) * (1 + math.cos(math.pi * (epoch % restart) / restart)) / 2

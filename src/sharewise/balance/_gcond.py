@@ -9,12 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..errors import OptionError
-from ._arbitration import ZONES, Decision, Scores, Thresholds, in_rows, resolve
+from ._arbitration import ZONES, Decision, Scores, in_rows, resolve
 from ._balancer import GradientBalancer
+from ._gcond_memory import FIELD, remember, settled, stability, usual
+from ._gcond_options import as_thresholds, check_options
 from ._gram import gram_matrix, weighted_sum
-
-_MEMORY = 0.95  # of the running mean of norms
 
 
 class GCond(GradientBalancer):
@@ -75,18 +74,7 @@ class GCond(GradientBalancer):
         tasks: Sequence[str] | None = None,
     ) -> None:
         super().__init__(tasks=tasks)
-        for good, what in (
-            (accumulate >= 1, f"accumulate must be at least 1 call, got {accumulate}"),
-            (power > 0, f"power must be above 0, got {power}"),
-            (changes is None or changes >= 1, f"changes must be at least 1, or None for 2 m, got {changes}"),
-            (_weights(arbitration), f"arbitration must be two weights, none negative, one above 0, got {arbitration}"),
-            (window >= 0, f"window must be a number of wins, or 0 for never, got {window}"),
-            (norm_cap is None or norm_cap > 0, f"norm_cap must be above 0, or None for no cap, got {norm_cap}"),
-            (previous in ("raw", "resolved"), f'previous must be "raw" or "resolved", got "{previous}"'),
-            (zones in ZONES, f'zones must be "smooth" or "stepped", got "{zones}"'),
-        ):  # fmt: skip
-            if not good:
-                raise OptionError(what)
+        check_options(accumulate, power, changes, arbitration, window, norm_cap, previous, zones)
         self.accumulate, self.power, self.changes, self.window = accumulate, power, changes, window
         self.arbitration, self.norm_cap, self.previous, self.zones = arbitration, norm_cap, previous, zones
         self.thresholds = thresholds
@@ -95,7 +83,7 @@ class GCond(GradientBalancer):
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         for field, initial in (("norm", 1.0), ("streak", 0.0), ("seen", 0.0)):
             self.task_state.declare(field, initial)
-        for field, needed in (("sum", accumulate > 1), ("last", arbitration[0] > 0)):
+        for field, needed in (("sum", accumulate > 1), (FIELD, arbitration[0] > 0)):
             if needed:
                 self.row_state.declare(field)
 
@@ -106,9 +94,7 @@ class GCond(GradientBalancer):
 
     @thresholds.setter
     def thresholds(self, values: Sequence[float]) -> None:
-        if len(values) != 3 or not -1 <= values[0] <= values[1] <= values[2] <= 1:
-            raise OptionError(f"thresholds must be three cosines in [-1, 1] that do not fall, got {tuple(values)}")
-        self._thresholds = Thresholds(*values)
+        self._thresholds = as_thresholds(values)
 
     def aggregate(self, rows: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """The direction ``[n]``, or zeros where more calls are to come."""
@@ -140,50 +126,24 @@ class GCond(GradientBalancer):
         norms = gram.diagonal().sqrt()
         if not bool(norms.isfinite().all()):  # it must reach the loss scaler, and nothing of it the state
             return weighted_sum(torch.ones(len(names)), rows)
-        mean = _MEMORY * self.task_state.read("norm", names).cpu() + (1 - _MEMORY) * norms
-        self.task_state.write("norm", names, mean)
+        mean = usual(self.task_state, names, norms)
         kept = torch.ones_like(norms) if self.norm_cap is None else (self.norm_cap / norms).clamp_max(1.0)
-        stability = self._stability(names, rows)
-        scores = Scores(self.arbitration, stability.clamp_min(0).tolist(), (kept * norms / mean).tolist())
+        stable = stability(self.row_state, names, rows, keep=self.previous == "raw")
+        scores = Scores(self.arbitration, stable.clamp_min(0).tolist(), (kept * norms / mean).tolist())
         inverse = torch.where(norms > 0, 1 / norms, 0.0)
         cosines = (gram * inverse * inverse[:, None]).clamp(-1, 1)
         change = partial(ZONES[self.zones], thresholds=self._thresholds, power=self.power)
         most = 2 * len(names) if self.changes is None else self.changes
         found = resolve(cosines, self._thresholds.weak, most, partial(self._choose, names, scores), change)
         resolved = in_rows(found.coefficients, norms) * kept[:, None]
-        if self.previous == "resolved" and "last" in self.row_state.tensors:
-            for columns, last in self.row_state.pieces("last", names):
-                last.copy_(resolved.to(last) @ rows[:, columns].to(last))
-        self.decision = Decision(names, cosines, resolved.sum(0), found.won, found.lost, stability)
-        self.notes = {"projected": found.lost, "won": found.won, "stability": stability}
+        if self.previous == "resolved":
+            remember(self.row_state, names, resolved, rows)
+        self.decision = Decision(names, cosines, resolved.sum(0), found.won, found.lost, stable)
+        self.notes = {"projected": found.lost, "won": found.won, "stability": stable}
         return weighted_sum(resolved.sum(0), rows)
 
     def _choose(self, names: Sequence[str], scores: Scores, i: int, j: int, cosine: float) -> tuple[int, int]:
-        """Winner and loser among the tasks at i and j; the winner's wins in a row are counted."""
+        """Winner and loser among the tasks at i and j."""
         if self.zones == "stepped" and cosine >= self._thresholds.main:
             return i, j  # both are projected alike: nobody wins
-        first, second = self.task_state.read("streak", (names[i], names[j])).tolist()
-        guarded = 0 < self.window <= max(first, second)
-        lead = second - first if guarded else scores.lead(i, j)
-        winner, loser, wins = (i, j, first) if lead >= 0 else (j, i, second)
-        self.task_state.tensors["streak"].zero_()
-        self.task_state.write("streak", (names[winner],), torch.tensor([wins + 1]))
-        return winner, loser
-
-    def _stability(self, names: Sequence[str], rows: Tensor) -> Tensor:
-        """Cosine of each gradient to its last ``[m]``, 0 without one; this one takes its place if it is kept raw."""
-        products, now, before = torch.zeros(3, len(names), dtype=torch.float64, device=rows.device)
-        if "last" in self.row_state.tensors:
-            for columns, last in self.row_state.pieces("last", names):
-                piece, old = rows[:, columns].double(), last.double()
-                products += (piece * old).sum(1)
-                now += piece.square().sum(1)
-                before += old.square().sum(1)
-                if self.previous == "raw":
-                    last.copy_(rows[:, columns])
-        length = (now.sqrt() * before.sqrt()).cpu()
-        return torch.where(length > 0, products.cpu() / length, 0.0).clamp(-1, 1)
-
-
-def _weights(arbitration: Sequence[float]) -> bool:
-    return len(arbitration) == 2 and min(arbitration) >= 0 < sum(arbitration)
+        return settled(self.task_state, names, (i, j), scores.lead(i, j), self.window)

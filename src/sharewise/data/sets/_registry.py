@@ -12,6 +12,9 @@ from .._spec import TableSpec
 if TYPE_CHECKING:
     import polars as pl
 
+INSTALL = 'pip install "sharewise[data]"'
+"""What gives the packages that data sets are read from."""
+
 
 @dataclass(frozen=True)
 class SetInfo:

@@ -1,4 +1,4 @@
-"""What AIM's policy learns from: a guidance batch as Gram matrices and losses."""
+"""What a guided balancer learns from: a guidance batch as Gram matrices and losses."""
 
 from __future__ import annotations
 
