@@ -66,11 +66,11 @@ def test_tasks_with_passes_of_their_own(name: str, mode: str) -> None:
 
 def test_which_weights_are_kept_as_products(monkeypatch: pytest.MonkeyPatch) -> None:
     cases = {  # 5 examples, 3 tasks
-        "linear and layer norm": [Factor],  # 2 * 5 * (20 + 3 * 16) < 3 * 20 * 16, but not for 16 -> 6
+        # 5 * (20 + 3 * 16) + 20 * 16 < 3 * 20 * 16, and 5 * (16 + 3 * 6) + 16 * 6 < 3 * 16 * 6; 4 -> 20 is not.
+        "linear and layer norm": [Factor, Factor],
         "embedding": [IndexFactor],  # 15 words, 50 entries
-        "convolutions": [
-            Factor
-        ],  # 4 images of one place: 2 * 4 * (48 + 3 * 6) < 3 * 48 * 6; the others have more places
+        # 4 images of one place: 4 * (48 + 3 * 6) + 48 * 6 < 3 * 48 * 6; the others have more places.
+        "convolutions": [Factor],
         "layer used twice": [],
     }
     could = {"linear and layer norm": 3, "embedding": 2, "convolutions": 3, "layer used twice": 3}

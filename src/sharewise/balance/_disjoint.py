@@ -23,7 +23,7 @@ from ._graph import SHARED, Leaves, reaches
 from ._meeting import Meeting, find_meeting
 from ._ownership import follow
 from ._passes import OwnGradients, Taken, in_loop
-from ._reading import Reading, read_uses, worthwhile_apart
+from ._reading import Reading, worthwhile_apart
 from ._room import Room
 from ._rows import Rows, row_buffers
 from ._segments import Output, form_others, form_product, owned_factor, picked_factor
@@ -40,6 +40,7 @@ class Problem:
     own: Sequence[Sequence[Tensor]]
     leaves: Leaves
     uses: Sequence[Sequence[Use]]
+    readings: Sequence[Sequence[Reading] | None]
     labels: Mapping[int, str]
     scale: float | Tensor
     batches: int
@@ -106,7 +107,6 @@ class Plan(NamedTuple):
     operation that uses it; ``products``, kept as products; all others formed from the gradients of ``operations``."""
 
     alone: list[int]
-    readings: list[list[Reading] | None]
     products: list[int]
     operations: list[Any]
 
@@ -137,12 +137,10 @@ def take_disjoint(problem: Problem, *, must: bool) -> Taken | None:
 def _plan(problem: Problem, *, by_operation: bool) -> Plan | None:
     """``by_operation``: nothing is left to autograd. ``None`` if an operation cannot be looked into."""
     nodes = problem.leaves.nodes
-    plan = Plan([], [], [], [])
+    plan = Plan([], [], [])
     operations: dict[Any, None] = {}
-    for i, (target, uses) in enumerate(zip(problem.targets, problem.uses, strict=True)):
+    for i, (target, uses, readings) in enumerate(zip(problem.targets, problem.uses, problem.readings, strict=True)):
         simple = bool(uses) and not any(isinstance(u.node, torch.autograd.function.BackwardCFunction) for u in uses)
-        readings = read_uses(uses, target) if simple else None
-        plan.readings.append(readings)
         if readings is not None and worthwhile_apart(readings, len(problem.losses), problem.batches):
             plan.products.append(i)
         elif not by_operation and _is_alone(target, uses, nodes):
@@ -178,11 +176,16 @@ def _by_structure(problem: Problem, plan: Plan, meeting: Meeting) -> Taken | Non
         sinks[nodes[sink.node]].append(sink)
     above = [[p for p in several if id(p) not in meeting.below] for several in problem.own]
     keep = problem.keep or bool(plan.operations)
-    reached, mine = in_loop(problem.losses, sinks, above, problem.scale, keep)
+    try:
+        reached, mine = in_loop(problem.losses, sinks, above, problem.scale, keep)
+    except Clash:
+        problem.room.put_back(blocks)  # for the rows as another mode takes them
+        raise
     shared = [node for node in plan.operations if nodes[node] == SHARED]
     met = {meet.edge: meet.label.expand_as(meet.total) for meet in meets if meet.total is not None}
     owners = follow(meeting.inner, list(met), list(met.values()), shared)
     if owners is None:
+        problem.room.put_back(blocks)
         return None
     outputs = {sink.node: Output.of(sink.node, _or_zeros(sink.node, sink.gradient), nodes[sink.node]) for sink in kept}
     for node, gradient in zip(shared, _descend(problem, meets, meeting, shared, mine), strict=True):
@@ -226,7 +229,7 @@ def _resolve(
     """Forms the rows of all targets that operations' outputs are needed for; those kept as products are returned."""
     factors: dict[int, Products] = {}
     tasks = len(problem.losses)
-    for i, (target, uses, readings) in enumerate(zip(problem.targets, problem.uses, plan.readings, strict=True)):
+    for i, (target, uses, readings) in enumerate(zip(problem.targets, problem.uses, problem.readings, strict=True)):
         if i in plan.alone:
             continue
         given = [outputs[use.node] for use in uses]

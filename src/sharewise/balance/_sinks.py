@@ -12,6 +12,7 @@ from torch.autograd.graph import GradientEdge
 
 from ._gram import full_precision
 from ._reading import Reading
+from ._uses import Use
 
 Place = Tensor | GradientEdge
 
@@ -79,6 +80,29 @@ class ProductSink:
         if not found:
             row.zero_()
         return found
+
+
+class BiasSink:
+    """Rows of a convolution's bias, summed up from the gradients of its outputs.
+
+    Asked for the bias alone, a convolution's backward function computes the weight's gradient with it.
+    """
+
+    def __init__(self, uses: Sequence[Use], view: Tensor, target: int) -> None:
+        self.uses, self.view, self.target = uses, view, target
+
+    @property
+    def places(self) -> Sequence[Place]:
+        """See :class:`Sink`."""
+        return [GradientEdge(use.node, 0) for use in self.uses]
+
+    def put(self, task: int, gradients: Sequence[Tensor | None]) -> bool:
+        """See :meth:`Sink.put`."""
+        found = [g.flatten(2).sum((0, 2)) for g in gradients if g is not None]
+        self.view[task].zero_()
+        for piece in found:
+            self.view[task] += piece
+        return bool(found)
 
 
 @torch.no_grad()

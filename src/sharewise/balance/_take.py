@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -12,11 +13,11 @@ from ._disjoint import Problem, take_disjoint
 from ._gram import Products
 from ._graph import find_leaves, leaves_before, reaches, split_leaves
 from ._passes import Taken, batched, in_loop
-from ._reading import begin_factor, read_uses, worthwhile, written_in_place
+from ._reading import Reading, begin_factor, read_uses, worthwhile, written_in_place
 from ._reducer import Reducer
 from ._room import Room
 from ._rows import Rows, row_buffers
-from ._sinks import ProductSink, RowSink, Sink
+from ._sinks import BiasSink, ProductSink, RowSink, Sink
 from ._uses import Use, find_uses
 
 MODES = ("auto", "loop", "batched", "gram", "disjoint", "representation")
@@ -94,38 +95,50 @@ def take_rows(
         rows, mine = batched(losses, targets, own, scale)
         return Taken(rows, mine, [reaches(loss, targets) for loss in losses])
     uses = find_uses(leaves.nodes, targets) if representation is None else [[] for _ in targets]
+    readings = [read_uses(found, target) for found, target in zip(uses, targets, strict=True)]
     if mode in _PRODUCTS and len(losses) > 1:
-        problem = Problem(losses, targets, own, leaves, uses, labels or {}, scale, batches, keep, room)
+        problem = Problem(losses, targets, own, leaves, uses, readings, labels or {}, scale, batches, keep, room)
         taken = take_disjoint(problem, must=mode == "disjoint")
         if taken is not None:
             return taken
     if mode in _PRODUCTS:
-        factors, sinks = _factors(uses, targets, len(losses), batches)
+        factors, sinks = _factors(readings, targets, len(losses), batches)
     formed = [i for i in range(len(targets)) if i not in factors]
     blocks, members, views = row_buffers(targets, formed, labels or {}, len(losses), room)
-    sinks += [_formed(targets[i], uses[i], view, i) for i, view in zip(formed, views, strict=True)]
+    stopped = {use.node for i in factors for use in uses[i]}
+    sinks += [
+        _formed(targets[i], uses[i], readings[i], view, i, stopped) for i, view in zip(formed, views, strict=True)
+    ]
     reached, mine = in_loop(losses, [sinks] * len(losses), own, scale, keep)
     used = set().union(*reached)
     rows = Rows(targets, blocks, members, [i in used for i in range(len(targets))], factors)
     return Taken(rows, mine, [bool(r) for r in reached])
 
 
-def _formed(target: Tensor, uses: Sequence[Use], view: Tensor, position: int) -> Sink:
-    readings = read_uses(uses, target)
+def _formed(
+    target: Tensor,
+    uses: Sequence[Use],
+    readings: Sequence[Reading] | None,
+    view: Tensor,
+    position: int,
+    stopped: Collection[Any],
+) -> Sink:
+    """``stopped``: operations whose passes stop at their outputs."""
     if readings is not None and written_in_place(readings):
         return ProductSink(readings, view, position)
+    if uses and all(use.node in stopped and use.node.name() == "ConvolutionBackward0" for use in uses):
+        return BiasSink(uses, view, position)
     return RowSink(target, view, position)
 
 
 def _factors(
-    uses: Sequence[Sequence[Use]], targets: Sequence[Tensor], tasks: int, batches: int
+    readings: Sequence[Sequence[Reading] | None], targets: Sequence[Tensor], tasks: int, batches: int
 ) -> tuple[dict[int, Products], list[Sink]]:
     """The targets whose rows are cheaper kept as products, and where their passes stop and write to."""
     factors: dict[int, Products] = {}
     sinks: list[Sink] = []
-    for i, (weight, found) in enumerate(zip(targets, uses, strict=True)):
-        readings = read_uses(found, weight)
-        if readings is not None and worthwhile(readings, tasks, batches):
-            factors[i], views = begin_factor(weight, readings, tasks)
-            sinks += [RowSink(r.edge, view, i) for r, view in zip(readings, views, strict=True)]
+    for i, (weight, several) in enumerate(zip(targets, readings, strict=True)):
+        if several is not None and worthwhile(several, tasks, batches):
+            factors[i], views = begin_factor(weight, several, tasks)
+            sinks += [RowSink(r.edge, view, i) for r, view in zip(several, views, strict=True)]
     return factors, sinks

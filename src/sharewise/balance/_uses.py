@@ -28,11 +28,13 @@ def find_uses(nodes: Iterable[Any], parameters: Sequence[Tensor]) -> list[list[U
     """
     places = {get_gradient_edge(p).node: i for i, p in enumerate(parameters) if p.is_leaf}
     found: list[list[Use]] = [[] for _ in parameters]
+    nodes = list(nodes)
+    passers = {node for node in nodes if node.name() in _PASSING}
     for node in nodes:
-        passing = node.name() in _PASSING
+        passing = node in passers
         for slot, (child, _) in enumerate(node.next_functions):
             transposed = moved = False
-            while child is not None and child.name() in _PASSING:
+            while child in passers:
                 transposed ^= _transposes(child)
                 moved |= child.name() != "ToCopyBackward0"
                 child = child.next_functions[0][0]
