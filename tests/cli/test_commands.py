@@ -70,6 +70,16 @@ def test_fit_predict_and_export(run, table: Path, tmp_path: Path) -> None:
     assert "fitted.json" in run("predict", "nowhere", table).err
 
 
+def test_fit_layer_by_layer(run, table: Path) -> None:
+    words = ["fit", table, "--targets", "y1,y2", "--epochs", "1", "--balancer", "pcgrad"]
+    assert run(*words, "--out", "whole").code == 0
+    assert run(*words, "--out", "layers", "--by-layer").code == 0
+    whole, layers = (Path(out, "model.safetensors").read_bytes() for out in ("whole", "layers"))
+    assert whole != layers
+    wrong = run(*words[:-2], "--out", "no", "--by-layer")
+    assert wrong.code == 2 and "Equal weighs the losses" in wrong.err and not Path("no").exists()
+
+
 def test_advise_writes_nothing(run, table: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     found = json.loads(run("advise", table, "--targets", "y1,y2", "--epochs", "2", "--json").out)

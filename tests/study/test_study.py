@@ -112,15 +112,32 @@ def test_an_arm_with_a_schedule(table: Path, tmp_path: Path) -> None:
     assert "Who trained when" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_an_arm_that_decides_layer_by_layer(table: Path, tmp_path: Path) -> None:
+    arms = ["separate", "equal", "pcgrad", "pcgrad+layers", "pcgrad+layers@round_robin"]
+    options = {"seeds": [0], "trials": 1, "epochs": 2, "jobs": 1, "batch_size": 16, "arms": arms}
+    result = study(table, ["height", "late", "ok"], out=tmp_path, **options)
+    assert [a.name for a in result.arms] == arms
+    assert [a.title for a in result.arms[3:]] == [
+        "Shared, PCGrad, layer by layer",
+        "Shared, PCGrad, layer by layer, round_robin",
+    ]
+    runs = {run.arm: run for run in result.runs}
+    assert runs["pcgrad"].curves != runs["pcgrad+layers"].curves
+    assert runs["pcgrad+layers"].projected.keys() == {"height", "late", "ok"}
+    assert "layer by layer" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arm", "message"),
     [
         ("equal@robin", 'schedule "robin" is not known; did you mean "round_robin"'),
         ("equal@curriculum", 'arm "equal@curriculum": the schedule needs stages='),
         ("trees@round_robin", 'arm "trees@round_robin": a schedule goes with one of equal, '),
+        ("equal+layers", r'arm "equal\+layers": only methods on gradients .* here pcgrad, not "equal"'),
+        ("pcgrad+layer@random", r'arm "pcgrad\+layer@random": what can follow a plus is "layers", got "layer"'),
     ],
 )
-def test_schedules_of_arms_are_checked(table: Path, tmp_path: Path, arm: str, message: str) -> None:
+def test_variants_of_arms_are_checked(table: Path, tmp_path: Path, arm: str, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         study(table, ["height", "ok"], out=tmp_path / "run", arms=[arm], **QUICK)
     assert not (tmp_path / "run").exists()

@@ -26,15 +26,20 @@ def measure(
 
     For steps balanced by a method on losses, which never sees per-task gradients. Arguments, errors and cost are
     those of :func:`backward` for a method on the Gram matrix; gradients that are not finite are reported as they
-    are. The result has no weights.
+    are. The result has no weights; where ``shared`` is a mapping, ``groups`` has each group's norms and cosines.
     """
     checks.check_option("mode", mode, MODES)
     checks.check_losses(losses)
     checks.check_processes(reducer)
     present = Present.of(losses, reducer)
-    mode = choose_mode(mode, "gram", reducer, representation)
-    taken = take_rows(present.losses, Shared.of(shared).parameters, representation, mode=mode, keep=True)
+    mode, named = choose_mode(mode, "gram", reducer, representation), Shared.of(shared)
+    taken = take_rows(present.losses, named.parameters, representation, mode=mode, labels=named.labels, keep=True)
     checks.check_reached(present.names, taken.reached)
+    rows, total = taken.rows, present.values.sum()
     if reducer is not None:
-        taken.rows.reduce(reducer)
-    return Balance(present.names, present.values.sum(), None, taken.rows.gram())
+        rows.reduce(reducer)
+    groups = {
+        name: Balance(present.names, total, None, rows.part(places).gram())
+        for name, places in named.groups(rows.targets).items()
+    }
+    return Balance(present.names, total, None, rows.gram(), groups=groups)

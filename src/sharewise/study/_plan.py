@@ -11,7 +11,7 @@ from pydantic import field_validator
 
 from ..data import TableSpec
 from ..errors import DataError, OptionError, nearest
-from ._models import check_schedule
+from ._models import check_variant
 from .results import Record
 
 ARMS = ("separate", "equal", "uncertainty", "pcgrad", "constant", "groups", "trees")
@@ -71,13 +71,13 @@ class Plan(Record):
     @field_validator("arms")
     @classmethod
     def _known(cls, arms: list[str]) -> list[str]:
-        scheduled = [a for a in dict.fromkeys(arms) if "@" in a]
-        for arm in scheduled:
-            check_schedule(arm)
+        variants = [a for a in dict.fromkeys(arms) if "@" in a or "+" in a]
+        for arm in variants:
+            check_variant(arm)
         for arm in arms:
-            if arm not in ARMS and arm not in scheduled:
+            if arm not in ARMS and arm not in variants:
                 raise OptionError(f'unknown arm "{arm}": {nearest(arm, ARMS)}')
-        return [a for a in ARMS if a in arms or a in NEEDED] + scheduled
+        return [a for a in ARMS if a in arms or a in NEEDED] + variants
 
     def table_spec(self) -> TableSpec:
         """The columns' roles."""

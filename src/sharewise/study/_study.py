@@ -168,7 +168,7 @@ def analyse(
             groups=groups,
         )
 
-    shared = max((a for a in plan.arms if parts(a)[0] in SHARED), key=findings.objective)
+    shared = max((a for a in plan.arms if parts(a).base in SHARED), key=findings.objective)
     groups = side("groups", overall.groups) if "groups" in plan.arms else None
     verdict = decide(side(shared), groups, plan.margin, cost)
     if "trees" in plan.arms:

@@ -122,6 +122,7 @@ class _Network:
             list(tasks),
             splits,
             balancer=create(self.model.balancer, tasks=names, **options),
+            shared="layers" if self.model.by_layer else None,
             schedule=self.model.schedule,
             learning_rate=float(settings["learning_rate"]),
             weight_decay=float(settings["weight_decay"]),

@@ -56,11 +56,18 @@ class Checkpoint:
 
 def fingerprint(loop: Loop) -> dict[str, Any]:
     """What must be the same for a checkpoint to be continued."""
+    names = {id(p): name for name, p in loop.model.named_parameters()}
+    shared: Any = loop.shared
+    if isinstance(shared, dict):
+        shared = {group: [names[id(p)] for p in members] for group, members in shared.items()}
+    elif shared is not None:
+        shared = [names[id(p)] for p in shared]
     return {
         "tasks": [[t.name, t.kind] for t in loop.tasks],
         "balancer": type(loop.balancer).__name__,
         "schedule": type(loop.schedule).__name__,
         "optimizer": type(loop.optimizer).__name__,
+        "shared": shared,
         "parameters": [list(p.shape) for p in loop.model.parameters()],
         "examples": len(loop.data.train),
         "batch_size": loop.settings.batch_size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,17 @@ from ..errors import OptionError
 from ..schedule import Schedule
 from ..sharing import check_model
 from ..tasks import Task, check_tasks
-from ._ascent import check_passes
 from ._callbacks import Callback
+from ._fabric import make_fabric
 from ._fitted import Fitted
 from ._logs import make_logs
 from ._loop import Loop
+from ._optimizer import OptimizerMaker, make_optimizer
 from ._progress import ProgressBar
 from ._schedule import make_schedule
 from ._settings import Settings
+from ._shared import Given, name_shared
 from ._stopping import EarlyStopping
-
-PRECISIONS = ("32-true", "bf16-mixed")
-OptimizerMaker = Callable[[Iterable[Any]], torch.optim.Optimizer]
 
 
 def fit(
@@ -35,6 +34,7 @@ def fit(
     data: Splits,
     *,
     balancer: Balancer | str = "equal",
+    shared: Given | None = None,
     schedule: Schedule | str = "all",
     optimizer: OptimizerMaker | torch.optim.Optimizer | None = None,
     learning_rate: float = 1e-3,
@@ -62,6 +62,11 @@ def fit(
         tasks: what is learned; each must be among the model's outputs.
         data: training and validation sources.
         balancer: how the losses become one update: a name (:func:`sharewise.balance.available`) or an object.
+        shared: what is balanced, as in :func:`sharewise.backward`: parameters, a module, or a mapping from group names
+            to either, so that each group is decided on by itself, with a state of its own. ``"layers"`` makes a group
+            of each layer of what is shared; a function is given the model and returns one of the former. Parameters
+            that are not named get the sum of the gradients, as heads do. Default: the model's ``shared_parameters()``
+            if it has them, else what two or more tasks reach, decided on at once.
         schedule: which tasks train in a step: a name (:func:`sharewise.schedule.available`) or an object for these
             tasks. The others have no loss in the step, and their heads no gradient, so that no optimizer moves them. Of
             a :class:`sharewise.PerTaskSource` only the step's tasks are read, each from where it stopped.
@@ -100,22 +105,15 @@ def fit(
     """
     tasks = check_tasks(list(tasks))
     _check_options(epochs=epochs, batch_size=batch_size, accumulate=accumulate)
-    fabric = fabric or _default_fabric(precision)
-    if fabric._precision.precision not in PRECISIONS:
-        raise OptionError(
-            f"precision {fabric._precision.precision!r} is not supported: use one of {', '.join(PRECISIONS)} "
-            "(bf16-mixed needs no loss scaling)"
-        )
+    fabric = make_fabric(fabric, precision)
     model.to(fabric.device)
     check_model(model, tasks, next(iter(data.valid.batches(2))).to(fabric.device))
-    names = [t.name for t in tasks]
-    balancer = create(balancer, tasks=names) if isinstance(balancer, str) else balancer
+    if isinstance(balancer, str):
+        balancer = create(balancer, tasks=[t.name for t in tasks])
     balancer.to(fabric.device)
-    built = _make_optimizer(model, balancer, optimizer, learning_rate, weight_decay)
-    check_passes(built)
+    built = make_optimizer(model, balancer, optimizer, learning_rate, weight_decay)
     folder = None if out is None else Path(out)
     bar = ProgressBar()
-    watching = [*callbacks, *make_logs(tuple(logs), folder), *([bar] if progress else [])]
     loop = Loop(
         model=model,
         tasks=tasks,
@@ -127,8 +125,9 @@ def fit(
         fabric=fabric,
         settings=Settings(epochs, batch_size, accumulate, clip, seed, mode, checkpoint_seconds),
         stopping=EarlyStopping(patience),
-        callbacks=watching,
+        callbacks=[*callbacks, *make_logs(tuple(logs), folder), *([bar] if progress else [])],
         out=folder,
+        shared=name_shared(shared, model, tasks, data.valid, balancer),
     )
     try:
         loop.run()
@@ -144,36 +143,3 @@ def _check_options(**counts: int) -> None:
     for name, value in counts.items():
         if not isinstance(value, int) or value < 1:
             raise OptionError(f"{name} must be a whole number of at least 1, got {value!r}")
-
-
-def _default_fabric(precision: str) -> Any:
-    if precision not in PRECISIONS:
-        raise OptionError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    from lightning_fabric import Fabric
-
-    return Fabric(accelerator="auto", devices=1, precision=precision)
-
-
-def _make_optimizer(
-    model: nn.Module,
-    balancer: Balancer,
-    optimizer: OptimizerMaker | torch.optim.Optimizer | None,
-    learning_rate: float,
-    weight_decay: float,
-) -> torch.optim.Optimizer:
-    """The optimizer over the model's and the balancer's parameters; the latter are never decayed."""
-    own = [p for p in balancer.parameters() if p.requires_grad]
-    if isinstance(optimizer, torch.optim.Optimizer):
-        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-        if any(id(p) not in held for p in own):
-            raise OptionError(
-                f"the optimizer does not hold the parameters of {type(balancer).__name__}: "
-                "add balancer.parameters() to it, or give a function that makes the optimizer"
-            )
-        return optimizer
-    groups: list[dict[str, Any]] = [{"params": [p for p in model.parameters() if p.requires_grad]}]
-    if own:
-        groups.append({"params": own, "weight_decay": 0.0})
-    if optimizer is not None:
-        return optimizer(groups)
-    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=weight_decay)

@@ -25,6 +25,7 @@ from ._interrupts import Interrupts
 from ._probe import Probe
 from ._random import once_more, random_state
 from ._settings import EpochLosses, EpochRecord, Settings
+from ._shared import Found, find_shared
 from ._stopping import EarlyStopping
 from ._task_losses import TaskLosses, mean_over_batches
 
@@ -45,6 +46,7 @@ class Loop:
     stopping: EarlyStopping
     callbacks: Sequence[Callback | Recorder]
     out: Path | None
+    shared: Found | None = None
     epoch: int = 0
     batch: int = 0
     step: int = 0
@@ -62,6 +64,7 @@ class Loop:
         size, seed = self.settings.batch_size, self.settings.seed
         self.feed = Feed(self.data.train, size, seed, world=world, rank=rank, by_task=self._selects)
         self.probe = Probe(self)
+        self._found: list[Tensor] | None = None
         self._checkpoint = Checkpoint(self.out, self.settings.checkpoint_seconds, rank == 0)
         self._interrupts = Interrupts()
         self._seen: tuple[Batch, dict[str, Tensor]]
@@ -94,6 +97,16 @@ class Loop:
     def losses(self, batch: Batch, names: Sequence[str] | None = None) -> dict[str, Tensor]:
         """The loss of each of the named tasks (those of the step) that has a label in the batch."""
         return self.task_losses(batch, self.schedule.tasks(self.step) if names is None else names)
+
+    def shared_parameters(self) -> list[Tensor]:
+        """All that is shared, whatever the tasks of a step; found once where nobody named it."""
+        if isinstance(self.shared, dict):
+            return [p for group in self.shared.values() for p in group]
+        if self.shared is not None:
+            return self.shared
+        if self._found is None:
+            self._found = find_shared(self.model, self.tasks, self.data.valid)
+        return self._found
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """All that the optimizer holds."""
@@ -157,12 +170,12 @@ class Loop:
         self._balance = step.resolve()
         self._told = mean_over_batches(told)
 
-    def _shared(self, rows: bool) -> list[nn.Parameter] | None:
-        """The shared parameters; ``None``: not needed, or to be found in each step's graph."""
+    def _shared(self, rows: bool) -> Found | None:
+        """What to balance; ``None``: it is not needed, or to be found in each step's graph."""
         if self.balancer.needs == "losses" and not rows:
             return None
         fixed = self._selects or hasattr(self.model, "shared_parameters") or remembers_rows(self.balancer)
-        return self.probe.shared() if fixed else None
+        return self.shared_parameters() if fixed and self.shared is None else self.shared
 
     def _step(self) -> None:
         if self.reducer is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..balance import MeanReducer, measure
 from ..data import Batch
@@ -27,7 +27,6 @@ class Probe:
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
-        self._found: list[nn.Parameter] | None = None
         self._shown = -1
 
     def aligned(self, batch: Batch) -> None:
@@ -41,7 +40,7 @@ class Probe:
             losses = loop.losses(batch.to(loop.fabric.device), wanted)
             if not losses:
                 return
-            names, shared = tuple(losses), self.shared()
+            names, shared = tuple(losses), loop.shared_parameters()
             if "gram" in loop.schedule.uses:
                 found = Gradients(names, gram=measure(losses, shared=shared, reducer=loop.reducer).gram)
             else:
@@ -59,42 +58,14 @@ class Probe:
             rows = (self._own_row(name) for name in wanted)
             loop.schedule.observe(loop.step, Signal(gradients=Gradients(tuple(wanted), rows=rows)))
 
-    def shared(self) -> list[nn.Parameter]:
-        """What the model says is shared, or else what two or more of all the tasks reach: a step of few cannot tell."""
-        known = getattr(self.loop.model, "shared_parameters", None)
-        if known is not None:
-            return list(known())
-        if self._found is None:
-            device = self.loop.fabric.device
-            with aside(self.loop.model, device):
-                batch = next(iter(self.loop.data.valid.batches(2))).to(device)
-                raw = self.loop.model(batch.inputs)
-                outputs = {task.name: raw[task.name].sum() for task in self.loop.tasks}
-                self._found = reached_by_two(outputs, self.loop.model)
-        return self._found
-
     def _own_row(self, name: str) -> Tensor:
         losses = self.loop.losses(self.loop.feed.take([name]).to(self.loop.fabric.device), [name])
-        (row,) = gradient_rows(losses, self.shared(), self.loop.reducer)
+        (row,) = gradient_rows(losses, self.loop.shared_parameters(), self.loop.reducer)
         return row
 
 
-def reached_by_two(outputs: Mapping[str, Tensor], model: nn.Module) -> list[nn.Parameter]:
-    """The parameters that two or more scalars depend on; all that any does where there is one scalar.
-
-    Cost: a backward pass a scalar.
-    """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    reached = [0] * len(parameters)
-    for output in outputs.values():
-        found = torch.autograd.grad(output, parameters, retain_graph=True, allow_unused=True)
-        reached = [count + (gradient is not None) for count, gradient in zip(reached, found, strict=True)]
-    least = min(2, len(outputs))
-    return [p for p, count in zip(parameters, reached, strict=True) if count >= least]
-
-
 def gradient_rows(
-    losses: Mapping[str, Tensor], shared: Sequence[nn.Parameter], reducer: MeanReducer | None
+    losses: Mapping[str, Tensor], shared: Sequence[Tensor], reducer: MeanReducer | None
 ) -> Iterator[Tensor]:
     """The gradient ``[n]`` of each loss for the shared parameters, one after the other; the graph stays."""
     for loss in losses.values():
