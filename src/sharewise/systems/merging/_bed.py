@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -68,12 +69,19 @@ class Bed:
         base: the pre-trained encoder's parameters, by their names in ``model``.
         experts: the fine-tuned encoders', by task.
         tasks: head and examples, by task, in the same order.
+        chunk: inputs that the encoder sees at a time where only its features are asked for.
     """
 
     model: Headed
     base: State
     experts: dict[str, State]
     tasks: dict[str, Task]
+    chunk: int = 4096
+
+    @cached_property
+    def best(self) -> dict[str, float]:
+        """The experts' test accuracy by task: what merges are measured against."""
+        return self.accuracies(self.experts, "test")
 
     @property
     def states(self) -> dict[str, State]:
@@ -132,10 +140,10 @@ class Bed:
         return {task: found[task] for task in self.tasks}
 
     @torch.no_grad()
-    def features(self, state: Mapping[str, Tensor], inputs: Tensor, size: int = 4096) -> Tensor:
-        """``[n, width]`` of the encoder with the parameters ``state``, ``size`` inputs at a time."""
+    def features(self, state: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """``[n, width]`` of the encoder with the parameters ``state``, ``chunk`` inputs at a time."""
         own = {name.removeprefix("encoder."): value for name, value in state.items()}
-        parts = [torch.func.functional_call(self.model.encoder, own, (x,)) for x in inputs.split(size)]
+        parts = [torch.func.functional_call(self.model.encoder, own, (x,)) for x in inputs.split(self.chunk)]
         return torch.cat(parts)
 
     def for_all(self, state: Mapping[str, Tensor]) -> dict[str, Mapping[str, Tensor]]:

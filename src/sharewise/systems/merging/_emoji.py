@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from ...data.sets._folder import VARIABLE
+from ...data.sets._folder import in_folder
 from ...errors import DataError
 from ._bed import Bed, Examples, Headed, Part, Task, frozen_head
 from ._networks import Perceptron
@@ -65,13 +64,7 @@ class Emoji:
 
 def folder() -> Path:
     """The package's folder; raises :class:`~sharewise.errors.DataError` where it is not there."""
-    given = os.environ.get(VARIABLE)
-    if not given:
-        raise DataError(f'emoji are read from "{PLACE}" in a folder of yours: set {VARIABLE} to that folder')
-    found = Path(given) / PLACE
-    if not (found / "emoji.json").is_file():
-        raise DataError(f'the folder "{given}" of {VARIABLE} has no "{PLACE}": unpack that npm package there')
-    return found
+    return in_folder(f"{PLACE}/emoji.json", "unpack that npm package there").parent
 
 
 @lru_cache(maxsize=1)

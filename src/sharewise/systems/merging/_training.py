@@ -65,3 +65,28 @@ def fine_tune(
                 value.grad = found[name]
             optimizer.step()
     return {task: {name: value[i].detach().clone() for name, value in stacked.items()} for i, task in enumerate(tasks)}
+
+
+def train_jointly(
+    model: Headed, base: State, tasks: Mapping[str, Task], recipe: Recipe, generator: torch.Generator
+) -> State:
+    """One encoder for all of ``tasks``, from ``base``, by Adam on their training parts, their heads frozen.
+
+    A batch is of one task; the batches of an epoch come in random order. With one task it is that task's fine-tune.
+    """
+    values = {name: value.clone().requires_grad_() for name, value in base.items()}
+    optimizer = torch.optim.Adam(values.values(), recipe.lr, foreach=True)
+    for _ in range(recipe.epochs):
+        batches = [(task, rows) for task in tasks.values() for rows in _batches(task, recipe, generator)]
+        for place in torch.randperm(len(batches), generator=generator).tolist():
+            task, rows = batches[place]
+            examples = task.parts["train"]
+            optimizer.zero_grad(set_to_none=True)
+            logits = functional_call(model, {**values, HEAD: task.head}, (examples.inputs[rows],))
+            cross_entropy(logits, examples.labels[rows]).backward()
+            optimizer.step()
+    return {name: value.detach() for name, value in values.items()}
+
+
+def _batches(task: Task, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, ...]:
+    return torch.randperm(len(task.parts["train"]), generator=generator).split(recipe.batch)

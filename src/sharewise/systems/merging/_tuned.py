@@ -14,8 +14,9 @@ from ._bed import Bed, State
 
 BUDGET = 48
 """Settings every method may try on validation data."""
-SMALLEST, LARGEST = 0.1, 8.0
+Reach = tuple[float, float]
 """Between which the size of a merged task vector is searched."""
+REACH: Reach = (0.1, 8.0)
 
 States = dict[str, Mapping[str, Tensor]]
 """Parameters to use for each task."""
@@ -54,9 +55,9 @@ def scaled(base: Mapping[str, Tensor], state: Mapping[str, Tensor], size: float)
     return {name: base[name] + size * (value - base[name]) for name, value in state.items()}
 
 
-def sizes(options: int, budget: int = BUDGET) -> list[float]:
+def sizes(options: int, budget: int = BUDGET, reach: Reach = REACH) -> list[float]:
     """The sizes tried with each of so many options: evenly on a logarithmic scale."""
-    return [float(x) for x in np.geomspace(SMALLEST, LARGEST, max(1, budget // options))]
+    return [float(x) for x in np.geomspace(*reach, max(1, budget // options))]
 
 
 def mean(accuracies: Mapping[str, float]) -> float:
@@ -74,7 +75,7 @@ def merged(bed: Bed, way: Way, options: Mapping[str, Any], statistics: Mapping[s
 
 
 def candidates(
-    bed: Bed, way: Way, statistics: Mapping[str, Any] | None = None, budget: int = BUDGET
+    bed: Bed, way: Way, statistics: Mapping[str, Any] | None = None, budget: int = BUDGET, reach: Reach = REACH
 ) -> Iterator[tuple[dict[str, float], States]]:
     """Every setting within the budget and what it gives."""
     varied = [name for name in way.options[0] if len({options[name] for options in way.options}) > 1]
@@ -84,7 +85,7 @@ def candidates(
         if not way.sized:
             yield setting, states
             continue
-        for size in sizes(len(way.options), budget):
+        for size in sizes(len(way.options), budget, reach):
             made = {id(state): scaled(bed.base, state, size) for state in states.values()}  # most are the same object
             yield setting | {"size": size}, {task: made[id(state)] for task, state in states.items()}
 
@@ -102,7 +103,7 @@ def choose(bed: Bed, tried: Iterator[tuple[dict[str, float], States]], count: in
 
 def report(bed: Bed, accuracies: Mapping[str, float], chosen: Chosen | None = None) -> dict[str, float]:
     """Mean accuracy, in shares of the experts', the worst task's loss against its expert, and what was chosen."""
-    experts = bed.accuracies(bed.experts, "test")
+    experts = bed.best
     found = {
         "accuracy": mean(accuracies),
         "normalised": float(np.mean([accuracies[t] / experts[t] for t in experts])),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ._tuned import Way
@@ -43,3 +44,20 @@ WAYS: dict[str, Way] = {
     "regmean": Way("regmean", _each("off_diagonal", 0.1, 0.5, 0.9, 1.0), sized=False, statistics="gram"),
 }
 """Arm -> how it merges. Every one has the same budget of validation scores; those that are not sized use less."""
+
+
+def _only(name: str, **values: float) -> dict[str, Way]:
+    way = WAYS[name]
+    kept = tuple(options for options in way.options if all(options[n] == v for n, v in values.items()))
+    return {name: replace(way, options=kept)}
+
+
+PUBLISHED: dict[str, Way] = {
+    **WAYS,
+    **_only("ties", density=0.2),
+    **_only("dare_linear", density=0.1),
+    **_only("dare_ties", density=0.1),
+    **_only("breadcrumbs", density=0.9),
+    **_only("pcb", ratio=0.1),
+}
+"""The same with the parameters of the methods' papers, for a small budget: all of it goes to the size."""

