@@ -59,5 +59,6 @@ PUBLISHED: dict[str, Way] = {
     **_only("dare_ties", density=0.1),
     **_only("breadcrumbs", density=0.9),
     **_only("pcb", ratio=0.1),
+    **_only("regmean", off_diagonal=0.9),
 }
 """The same with the parameters of the methods' papers, for a small budget: all of it goes to the size."""
