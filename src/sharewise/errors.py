@@ -46,6 +46,11 @@ class RunError(SharewiseError):
     """A folder of results cannot be written, read or continued."""
 
 
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like ``name``, if any is."""
+    return next(iter(difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.6)), None)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known ones, or all of them.
 
@@ -53,8 +58,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'did you mean "health"?'
     """
     names = [str(k) for k in known]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f'did you mean "{close[0]}"?'
+    close = closest(name, names)
+    if close is not None:
+        return f'did you mean "{close}"?'
     shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     return f"known: {shown}"

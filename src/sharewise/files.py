@@ -43,3 +43,15 @@ def write_json(path: Path | str, value: Any) -> None:
 def read_json(path: Path | str) -> Any:
     """Read JSON from ``path``."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def sized(size: float) -> str:
+    """A number of bytes for readers, in powers of ten.
+
+    >>> [sized(n) for n in (0, 999, 4_400, 438_131_736, 5e9)]
+    ['0 B', '999 B', '4.4 kB', '438 MB', '5 GB']
+    """
+    power = 0
+    while size >= 999.5 and power < 4:
+        size, power = size / 1000, power + 1
+    return f"{size:.3g} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

@@ -12,7 +12,8 @@ from torch import Tensor
 from helpers.checkpoints import family, llama, read, write
 from sharewise.errors import MergeError
 from sharewise.merge import Block, Method, available, merge, merge_states, open_source
-from sharewise.merge._engine import Engine, Job, Part
+from sharewise.merge._engine import Engine
+from sharewise.merge._reading import Job, Part
 from sharewise.merge._writer import StateWriter
 
 
@@ -102,8 +103,10 @@ def test_whole_numbers_are_copied_and_empty_tensors_kept() -> None:
 
 def test_values_that_are_not_finite_name_the_tensor_and_the_model() -> None:
     good, bad = {"w": torch.ones(3)}, {"w": torch.tensor([1.0, float("nan"), 1.0])}
-    with pytest.raises(MergeError, match=r'tensor "w" of model "bad"'):
+    with pytest.raises(MergeError, match=r'tensor "w" of model "bad" has values that are not finite'):
         merge_states("linear", {"good": good, "bad": bad}, weight=1)
+    with pytest.raises(MergeError, match=r'tensor "w" of model "base"'):
+        merge_states("task_arithmetic", {"good": good}, bad, weight=1)
     large = {"w": torch.full((3,), 6e4, dtype=torch.float16)}
     with pytest.raises(MergeError, match="range of float16"):
         merge_states("linear", {"a": large, "b": large}, weight=1, normalize=False)

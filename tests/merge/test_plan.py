@@ -170,6 +170,12 @@ def test_a_parameter_of_other_methods_is_a_warning(tmp_path: Path) -> None:
     assert open_plan(plan, root=tmp_path).warnings == ['method "linear" does not use the parameter "t"']
 
 
+def test_a_model_named_twice_is_a_warning(tmp_path: Path) -> None:
+    family(tmp_path)
+    plan = {"merge_method": "linear", "models": [{"model": "a"}, {"model": "a"}], "parameters": {"weight": 1}}
+    assert open_plan(plan, root=tmp_path).warnings == ['model "a" is named 2 times and counts as that many']
+
+
 def test_a_dry_run_says_what_it_takes_and_writes_nothing(tmp_path: Path) -> None:
     base, _ = family(tmp_path)
     plan = {"merge_method": "slerp", "models": [{"model": "a"}, {"model": "b"}], "parameters": {"t": 0.5}}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sharewise.errors import MergeError
 from sharewise.merge import merge_states
-from sharewise.merge._engine import Job, Memory, Part, Reading
+from sharewise.merge._reading import Job, Memory, Part, Reading
 from sharewise.merge._registry import method
 from sharewise.merge._select import select
 from sharewise.merge._sources import StateSource

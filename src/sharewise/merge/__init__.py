@@ -3,17 +3,19 @@
 from ._adapters import merge_adapters
 from ._bayesian import BayesianMerge, module_groups
 from ._bill import table
-from ._engine import Engine, Job, Part
+from ._engine import Engine
 from ._evaluate import Evaluator, evaluator
 from ._fisher_collect import collect_fisher
 from ._forecast import Forecast, forecast
 from ._gram_collect import collect_gram
-from ._merge import merge, merge_states, open_plan
+from ._merge import merge, merge_states
 from ._method import Block, Method, Parameter, Stack
 from ._needs import Needs, needs, needs_table
+from ._opened import open_plan
 from ._outer import Outcome, Tried, bayesian_search
 from ._plan import Plan, load_plan, make_plan
 from ._protocol import collect_readouts, protocol_places
+from ._reading import Job, Part
 from ._readouts import Readouts, keep_readouts
 from ._registry import available, method, register
 from ._search import Found, Range, Trial, search

@@ -149,7 +149,7 @@ def merge_adapters(
     config["target_modules"] = sorted({m.rsplit(".", 1)[-1] for m in modules})
     bill = {"method": "adapters", "models": list(opened), "weights": shares, "rank": size, "errors": errors}
     bill["largest_error"] = max(errors.values(), default=0.0)
-    with new_folder(Path(out), overwrite=overwrite) as folder:
+    with new_folder(Path(out), overwrite=overwrite, inputs=map(Path, adapters.values())) as folder:
         write_bytes(folder / WEIGHTS, save(state, metadata={"format": "pt"}))
         write_json(folder / CONFIG, json.loads(json.dumps(config)))
         write_json(folder / BILL, bill)

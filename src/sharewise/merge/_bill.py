@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._engine import Job
 from ._layers import place_of
+from ._reading import Job
 from .methods._gram import gram
 
 

@@ -5,24 +5,19 @@ Nothing is whole in memory but what a method asks for whole.
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import MergeError
-from ._method import Block, Method
-from ._sources import Source
-from ._statistics import Collected, beside
-from ._tensorfile import TensorInfo
+from ._method import Block
+from ._reading import Job, Memory, Reading
 from ._writer import Writer
 
 BLOCK = 2**18
@@ -31,133 +26,12 @@ _AS_WIDE = (torch.float32, torch.float64, torch.bfloat16)
 """Kinds that overflow only where float32 does."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """A tensor of one model, and where that model's statistics are."""
-
-    source: Source
-    tensor: str
-    statistics: Source | None = None
-
-    @property
-    def info(self) -> TensorInfo:
-        """Its dtype and shape."""
-        return self.source.tensors[self.tensor]
-
-
-@dataclass(frozen=True)
-class Job:
-    """One tensor of the output: of what it is made, and how."""
-
-    name: str
-    info: TensorInfo
-    parts: tuple[Part, ...]
-    base: Part | None
-    method: Method | None
-    """``None``: copied from the first part."""
-    values: Mapping[str, Any] = field(default_factory=dict)
-    depth: tuple[int, int] = (0, 1)
-    """Which layer of how many; ``(-1, n)`` outside of the layers."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """What is computed in: float64 if any part is, else float32."""
-        wide = any(p.info.dtype == torch.float64 for p in (*self.parts, *([self.base] if self.base else [])))
-        return torch.float64 if wide else torch.float32
-
-
 class Observer(Protocol):
     """Sees every merged block beside the rows it was made of; in order within a tensor, tensors from any thread."""
 
     def observe(self, job: Job, rows: Tensor, merged: Tensor) -> None:
         """``rows`` ``[n, ...]`` as the method saw them, ``merged`` what it returned."""
         ...
-
-
-class Reading:
-    """A :class:`~sharewise.merge.Stack`: the values of one tensor, block by block, in a buffer used again and again."""
-
-    def __init__(self, job: Job, memory: Memory, block: int, surveyed: Any = None) -> None:
-        assert job.method is not None
-        self.job, self.name, self.shape = job, job.name, job.parts[0].info.shape
-        self.models = tuple(part.source.name for part in job.parts)
-        self.values, self.depth, self.dtype, self.surveyed = job.values, job.depth, job.dtype, surveyed
-        self.entries = math.prod(self.shape)
-        self.reach = job.method.reach_of(job.name, self.shape, job.values)
-        self.columns = math.prod(self.shape[1:]) if len(self.shape) > 1 else self.entries
-        self.size = self._size(block)
-        self._memory, self._held = memory, -1
-        seed = int(job.values.get("seed", 0))
-        self.generators = [_generator(seed, job.name, i) for i in range(len(job.parts))]
-
-    def _size(self, block: int) -> int:
-        if self.reach == "tensor" or self.entries <= block:
-            return max(self.entries, 1)
-        if self.reach == "rows":
-            return max(block // self.columns, 1) * self.columns
-        return block
-
-    def blocks(self) -> Iterator[Block]:
-        """See :class:`~sharewise.merge.Stack`."""
-        for start in range(0, self.entries, self.size):
-            yield self._load(start)
-
-    def statistic(self, leaf: str | None = None, models: Sequence[int] | None = None) -> Collected | None:
-        """See :class:`~sharewise.merge.Stack`."""
-        parts = self.job.parts if models is None else [self.job.parts[i] for i in models]
-        found = [(p.statistics, beside(p.tensor, leaf)) for p in parts if p.statistics is not None]
-        whole = len(found) == len(parts) and all(name in source.tensors for source, name in found)
-        return Collected(found) if whole else None
-
-    def companion(self, leaf: str) -> Tensor | None:
-        """See :class:`~sharewise.merge.Stack`."""
-        parts = [(p.source, beside(p.tensor, leaf)) for p in (*self.job.parts, self.job.base) if p is not None]
-        if any(name not in source.tensors for source, name in parts):
-            return None
-        values = torch.stack([source.whole(name, self.dtype) for source, name in parts])
-        return values if self.job.base is None else values[:-1] - values[-1]
-
-    def _load(self, start: int) -> Block:
-        count = min(self.size, self.entries - start)
-        rows, base = self._memory.rows(len(self.job.parts), self.size, self.dtype)
-        rows, self.base = rows[:, :count], base[:count]
-        if self._held != start:
-            if self.job.base is not None:
-                self.job.base.source.read(self.job.base.tensor, start, self.base)
-            for part, row in zip(self.job.parts, rows, strict=True):
-                part.source.read(part.tensor, start, row)
-                if self.job.base is not None:
-                    row.sub_(self.base)
-            self._held = start
-        shaped = rows if self.reach == "entries" else rows.view(len(rows), *self._shape_of(count))
-        return Block(shaped, start, self)
-
-    def _shape_of(self, count: int) -> tuple[int, ...]:
-        if self.reach == "tensor":
-            return self.shape
-        return (count // self.columns, self.columns) if self.columns else (0, 0)
-
-
-class Memory(threading.local):
-    """The buffers of one thread."""
-
-    def __init__(self) -> None:
-        self._flat: dict[torch.dtype, Tensor] = {}
-
-    def rows(self, models: int, entries: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Room for ``[models, entries]`` and the base ``[entries]``; the same as last time where it suffices."""
-        need = (models + 1) * entries
-        flat = self._flat.get(dtype)
-        if flat is None or flat.numel() < need:
-            self._flat.pop(dtype, None)
-            flat = self._flat[dtype] = torch.empty(need, dtype=dtype)
-        return flat[: models * entries].view(models, entries), flat[models * entries : need]
-
-
-def _generator(seed: int, name: str, model: int) -> torch.Generator:
-    """Draws depend on the seed, the tensor and the model's place alone: not on blocks, threads or other tensors."""
-    digest = hashlib.sha256(f"{seed}\0{name}\0{model}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 class Engine:
@@ -244,9 +118,10 @@ class Engine:
             merged = job.method.combine(block, state)
             if self.observer is not None:
                 self.observer.observe(job, block.rows, merged)
-            if job.base is not None:
-                merged = merged.reshape(-1).add(reading.base)
-            self._write(job, block, merged)
+            base = reading.base if job.base is not None else None
+            if base is not None:
+                merged = merged.reshape(-1).add(base)
+            self._write(job, block, merged, base)
 
     def _copy(self, job: Job) -> None:
         part = job.parts[0]
@@ -256,11 +131,11 @@ class Engine:
             self.writer.write(job.name, start, out)
             self._tell(job, out)
 
-    def _write(self, job: Job, block: Block, merged: Tensor) -> None:
+    def _write(self, job: Job, block: Block, merged: Tensor, base: Tensor | None) -> None:
         out = merged.reshape(-1).to(job.info.dtype)
         seen = merged if out.dtype in _AS_WIDE else out.float()
         if not bool(seen.sum().isfinite()):
-            _explain(job, block, out)
+            _explain(job, block, out, base)
         self.writer.write(job.name, block.start, out)
         self._tell(job, out)
 
@@ -271,15 +146,16 @@ class Engine:
                 self.progress(self._done, self._total, job.name)
 
 
-def _explain(job: Job, block: Block, out: Tensor) -> None:
+def _explain(job: Job, block: Block, out: Tensor, base: Tensor | None) -> None:
     """Raise for values that are not finite: whose they are, or that they overflowed. A sum that overflows is fine."""
     if bool(out.isfinite().all()):
         return
-    for part, row in zip(job.parts, block.rows, strict=True):
-        if not bool(row.isfinite().all()):
+    given = [*([(job.base, base)] if job.base is not None else []), *zip(job.parts, block.rows, strict=True)]
+    for part, values in given:
+        if values is not None and not bool(values.isfinite().all()):
             raise MergeError(
-                f'tensor "{part.tensor}" of model "{part.source.name}" (or of the base) has values that are not finite:'
-                " leave the model out, or take the tensor from another by a filter"
+                f'tensor "{part.tensor}" of model "{part.source.name}" has values that are not finite (NaN or infinite)'
+                ": leave the model out, or exclude the tensor"
             )
     kind = str(job.info.dtype).removeprefix("torch.")
     raise MergeError(f'tensor "{job.name}": merged values leave the range of {kind}: lower weights, or set out_dtype')

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import MergeError
+from ._room import FULL
 
 BILL = "merge.json"
 """The bill; also what tells a merge's folder from any other."""
@@ -19,17 +20,18 @@ _LOCK = ".lock"
 
 
 @contextmanager
-def new_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_folder(out: Path, *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """Yield an empty folder beside ``out``, which takes the name ``out`` when the block ends well and goes when not.
 
     A process that is killed leaves the folder ``.NAME.merging`` behind, which the next call for the same ``out``
     clears away; a lock tells it from one that is still being written. Raises :class:`MergeError` where ``out`` exists
-    (unless ``overwrite``) or is being written by another process.
+    (unless ``overwrite``), holds one of the ``inputs``, which would go with it, cannot be made, or is being written by
+    another process.
     """
     out = Path(os.path.abspath(out))  # noqa: PTH100 (a link is replaced, not followed)
-    check_free(out, overwrite)
+    check_free(out, overwrite, inputs)
     work = out.parent / f".{out.name}.merging"
-    work.mkdir(parents=True, exist_ok=True)
+    _make(work, out)
     lock = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _hold(lock, out)
@@ -45,17 +47,30 @@ def new_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
         os.close(lock)
 
 
-def check_free(out: Path, overwrite: bool = False) -> None:
+def _make(work: Path, out: Path) -> None:
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise MergeError(f'cannot make the folder "{out}": {error.strerror}; choose another place') from None
+
+
+def check_free(out: Path, overwrite: bool = False, inputs: Iterable[Path] = ()) -> None:
     """Raise :class:`MergeError` where something that is not an empty folder stands at ``out``.
 
     With ``overwrite`` a former merge is no obstacle, anything else still is: no slip of the pen deletes a home folder.
     """
     if not out.exists() and not out.is_symlink():
         return
+    for place in inputs:
+        if overwrite and place.resolve().is_relative_to(out.resolve()):
+            raise MergeError(f'"{out}" is, or holds, the model "{place}" and is not replaced: choose another name')
     if out.is_dir() and not out.is_symlink() and (not any(out.iterdir()) or (overwrite and (out / BILL).is_file())):
         return
     if overwrite:
-        raise MergeError(f'"{out}" is not the folder of a former merge (it has no {BILL}) and is not replaced')
+        why = "is a link" if out.is_symlink() else f"is not the folder of a former merge (it has no {BILL})"
+        raise MergeError(f'"{out}" {why} and is not replaced: choose another name')
     raise MergeError(f'"{out}" exists already: choose another name, or replace a former merge with --overwrite')
 
 

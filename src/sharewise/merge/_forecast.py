@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ._engine import BLOCK, Engine, Job, Memory, Reading, default_threads
-from ._merge import Opened
+from ._engine import BLOCK, Engine, default_threads
+from ._opened import Opened
+from ._reading import Job, Memory, Reading
 
 SAMPLE_SECONDS = 1.0
 

@@ -9,18 +9,15 @@ from fnmatch import fnmatchcase
 import torch
 
 from ..errors import MergeError, nearest
-from ._engine import Job, Part
 from ._layers import Place, comes_first, place_of, stacks
 from ._method import Method
+from ._misfits import SHOWN, missing, shapes, wrong_number
 from ._modules import Within, split
 from ._plan import Input, Parameters, Plan, Reference, Slice
-from ._rows import is_vocabulary
+from ._reading import Job, Part
 from ._settings import Asker
 from ._sources import Source
 from ._tensorfile import TensorInfo
-
-_SHOWN = 5
-"""Tensor names in a message."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +118,7 @@ def _open(
     elif method.base in ("required", "optional") and base is not None:
         inputs = [i for i in inputs if i.model != base]
     if not method.least <= len(inputs) <= method.most:
-        most = "" if method.most == float("inf") else f" to {int(method.most)}"
-        wanted = f"{method.least}{most}" if method.most != method.least else str(method.least)
-        besides = " besides the base" if base is not None and method.base in ("required", "optional") else ""
-        raise MergeError(f'method "{method.name}" takes {wanted} models{besides}, the plan gives {len(inputs)}')
+        raise wrong_number(method, len(inputs), base is not None)
     subtracted = models[base] if base is not None and method.base in ("required", "optional") else None
     collected = tuple(statistics.get(i.model) for i in inputs)
     return _Slice(tuple(models[i.model] for i in inputs), tuple(inputs), subtracted, parameters, base, collected)
@@ -224,7 +218,9 @@ def _job(out: _Out, plan: Plan, method: Method, notes: list[str]) -> Iterator[Jo
     lacking = [s.name for s, n in everyone if n not in s.tensors]
     if lacking:
         if plan.missing == "refuse":
-            raise _missing(out, part, plan.exclude)
+            models = [*([part.base] if part.base else []), *part.sources]
+            left = {n for s in models for n in s.tensors if not any(covers(p, n) for p in plan.exclude)}
+            raise missing(out.name, models, left)
         keeper = next(p for p in reversed(everyone) if p[1] in p[0].tensors)
         notes.append(f'kept as "{keeper[0].name}" has it: {out.name} (missing in {", ".join(lacking)})')
         yield _copy(out, Part(*keeper), plan)
@@ -234,7 +230,7 @@ def _job(out: _Out, plan: Plan, method: Method, notes: list[str]) -> Iterator[Jo
     first = base or parts[0]
     for other in parts:
         if other.info.shape != first.info.shape:
-            raise _shapes(out, first, other)
+            raise shapes(out.name, first, other)
     if not first.info.dtype.is_floating_point:
         yield _copy(out, first, plan)
         return
@@ -256,39 +252,7 @@ def _dtype(plan: Plan, first: Part) -> torch.dtype:
     return found
 
 
-def _missing(out: _Out, part: _Slice, exclude: Sequence[str]) -> MergeError:
-    """Which tensors which model lacks, and of which it has too many."""
-    everyone = [*([part.base] if part.base else []), *part.sources]
-    every = {n for s in everyone for n in s.tensors if not any(covers(p, n) for p in exclude)}
-    texts = []
-    for source in everyone:
-        gone = sorted(every - set(source.tensors)) if out.name in every else [out.name]
-        if gone:
-            close = nearest(gone[0], source.tensors)
-            texts.append(f'"{source.name}" lacks {_some(gone)} ({close})')
-    return MergeError(
-        f"the models do not have the same tensors: {'; '.join(texts)}. Merge models of one architecture, or set "
-        "missing: keep to carry such tensors over from one model"
-    )
-
-
-def _shapes(out: _Out, first: Part, other: Part) -> MergeError:
-    a, b = list(first.info.shape), list(other.info.shape)
-    hint = ""
-    if len(a) == len(b) and a[1:] == b[1:] and is_vocabulary(out.name):
-        hint = "; their vocabularies differ: set tokenizer_source: union (or base) to match rows by token"
-    return MergeError(
-        f'tensor "{out.name}" is {a} in "{first.source.name}" and {b} in "{other.source.name}": models to be '
-        f"merged must have one architecture{hint}"
-    )
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
-
-
 def _note_kept(notes: list[str], outs: Sequence[_Out], plan: Plan) -> None:
     """Squeeze the notes about tensors carried over to one."""
-    if len(notes) > _SHOWN:
+    if len(notes) > SHOWN:
         notes[:] = [f"{len(notes):,} of {len(outs):,} tensors are not in every model and were carried over from one"]

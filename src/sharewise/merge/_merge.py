@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,120 +13,27 @@ from torch import Tensor
 from ..errors import MergeError
 from ..files import write_text
 from ._adapter_plan import adapter_folders, adapter_weights
-from ._adapters import AdaptedSource, merge_adapters, open_adapter
+from ._adapters import merge_adapters
 from ._bill import Recorder
 from ._carry import carry_over
-from ._engine import BLOCK, Engine, Job
+from ._engine import BLOCK, Engine
 from ._evaluate import Evaluator, before_and_after
 from ._folder import new_folder
-from ._layout import Layout, lay_out
-from ._method import Method
-from ._paths import locate
-from ._plan import Plan, Reference, load_plan, make_plan
+from ._layout import lay_out
+from ._opened import Opened, as_plan, given_statistics, open_plan
+from ._plan import Plan, Reference, make_plan
+from ._reading import Job
 from ._registry import all_parameters, method
+from ._room import check_room, full_disk
 from ._settings import check_names
-from ._sources import Source, open_source
-from ._statistics import Given, open_statistics
-from ._tensorfile import TensorInfo
-from ._tokenizers import Matched, match
+from ._sources import open_source
+from ._statistics import Given
 from ._writer import ShardWriter, StateWriter
 
 State = Mapping[str, Tensor] | Path | str
 """A model in memory, or where it is: a folder or a ``.safetensors`` file."""
 SHARD = 5_000_000_000
 """Bytes of a shard."""
-_SLACK = 50_000_000
-"""Room left on the disk beyond what is written, bytes."""
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A checked plan with its models open and its jobs laid out."""
-
-    plan: Plan
-    method: Method
-    models: Mapping[Reference, Source]
-    layout: Layout
-    warnings: list[str]
-    matched: Matched
-    """Whose tokenizer the output has, and the models with their rows where it has them."""
-    statistics: tuple[Source, ...] = ()
-
-    def close(self) -> None:
-        """Close all files."""
-        for source in (*self.models.values(), *self.statistics):
-            source.close()
-
-    @property
-    def tensors(self) -> dict[str, TensorInfo]:
-        """The output's tensors, in the order they are written."""
-        return {job.name: job.info for job in self.layout.jobs}
-
-    @property
-    def bytes(self) -> int:
-        """The room the output's tensors take."""
-        return sum(job.info.bytes for job in self.layout.jobs)
-
-    @property
-    def origin(self) -> Source:
-        """The model whose config and tokenizer the output gets: the base, or the first."""
-        base = self.plan.base_model
-        return self.models[base if base is not None else self.plan.references()[0]]
-
-
-def open_plan(
-    plan: Plan | Mapping[str, Any] | Path | str,
-    *,
-    root: Path | str = ".",
-    allow_outside: bool = False,
-    statistics: Mapping[str, Given] | None = None,
-) -> Opened:
-    """Check a plan against its models, reading nothing but their headers; arguments as of :func:`merge`.
-
-    Raises :class:`~sharewise.errors.MergeError` for everything that can be known to fail before it starts.
-    """
-    plan = _plan(plan)
-    if adapter_folders(plan, Path(root), allow_outside) is not None:
-        raise MergeError("a plan of adapters alone is not foretold, as it takes seconds: merge it")
-    how = method(plan.merge_method)
-    warnings = check_names(how, plan.all_parameters(), all_parameters())
-    with ExitStack() as closing:
-        models = {}
-        for reference in plan.references():
-            models[reference] = _open(reference, Path(root), allow_outside)
-            closing.callback(models[reference].close)
-        matched = match(plan, models)
-        files = {i.model.name: locate(i.statistics, Path(root), allow_outside) for i in plan.inputs() if i.statistics}
-        collected = _statistics(plan, {**files, **(statistics or {})})
-        for source in collected.values():
-            closing.callback(source.close)
-        layout = lay_out(plan, how, matched.models, collected)
-        closing.pop_all()
-    if plan.chat_template is not None:
-        warnings.append("chat_template is not set: the output has that of its tokenizer")
-    return Opened(plan, how, models, layout, [*warnings, *layout.notes], matched, tuple(collected.values()))
-
-
-def _plan(plan: Plan | Mapping[str, Any] | Path | str) -> Plan:
-    if isinstance(plan, Plan):
-        return plan
-    return make_plan(plan) if isinstance(plan, Mapping) else load_plan(plan)
-
-
-def _statistics(plan: Plan, given: Mapping[str, Given]) -> dict[Reference, Source]:
-    """Statistics by model, open; raises :class:`MergeError` for a name that is none of the models."""
-    models = {i.model.name: i.model for i in plan.inputs()}
-    for name in given:
-        if name not in models:
-            raise MergeError(f'statistics are given for "{name}", which is none of the models {", ".join(models)}')
-    return {models[name]: open_statistics(one, name) for name, one in given.items()}
-
-
-def _open(reference: Reference, root: Path, allow_outside: bool) -> Source:
-    source = open_source(locate(reference.path, root, allow_outside), reference.path)
-    if reference.adapter is None:
-        return source
-    return AdaptedSource(reference.name, source, open_adapter(locate(reference.adapter, root, allow_outside)))
 
 
 def merge(
@@ -168,7 +72,7 @@ def merge(
     from .report import write_bill
 
     began = time.perf_counter()
-    plan = _plan(plan)
+    plan = as_plan(plan)
     adapters = adapter_folders(plan, Path(root), allow_outside)
     if adapters is not None:
         return merge_adapters(adapters, out, weights=adapter_weights(plan), rank=plan.rank, overwrite=overwrite)
@@ -176,9 +80,9 @@ def merge(
     out = Path(out)
     with ExitStack() as closing:
         closing.callback(opened.close)
-        _check_room(out, opened)
-        closing.enter_context(_full_disk(out))
-        with new_folder(out, overwrite=overwrite) as folder:
+        check_room(out, opened.bytes)
+        closing.enter_context(full_disk(out))
+        with new_folder(out, overwrite=overwrite, inputs=opened.places) as folder:
             writer = ShardWriter(folder, opened.tensors, shard_bytes)
             closing.callback(writer.close)
             recorder = Recorder()
@@ -214,31 +118,9 @@ def _scores(evaluate: Evaluator, opened: Opened, folder: Path) -> dict[str, dict
         merged.close()
 
 
-@contextmanager
-def _full_disk(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise MergeError(f'the disk of "{out}" is full; nothing was left there: make room and start again') from error
-
-
 def _changes(opened: Opened) -> dict[str, Any]:
     dtype = opened.plan.out_dtype or opened.plan.dtype
     return {"layers": opened.layout.layers, "dtype": dtype, "vocab_size": opened.matched.size}
-
-
-def _check_room(out: Path, opened: Opened) -> None:
-    place = out.absolute().parent
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
-    if free < opened.bytes + _SLACK:
-        raise MergeError(
-            f'the merged model needs {opened.bytes / 1e9:.2f} GB, "{place}" has {free / 1e9:.2f} GB free: make room, '
-            "choose another disk, or set out_dtype: bfloat16"
-        )
 
 
 def merge_states(
@@ -294,7 +176,7 @@ def merge_states(
         for m, state in {**models, **({origin: base} if base is not None else {})}.items():
             sources[Reference(path=m)] = open_source(state, m)
             closing.callback(sources[Reference(path=m)].close)
-        collected = _statistics(plan, statistics or {})
+        collected = given_statistics(plan, statistics or {})
         for source in collected.values():
             closing.callback(source.close)
         jobs: list[Job] = lay_out(plan, how, sources, collected).jobs

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import MergeError
 
 if TYPE_CHECKING:
-    from ._engine import Part
+    from ._reading import Part
     from ._statistics import Collected
 
 Reach = Literal["entries", "rows", "tensor"]

@@ -10,7 +10,9 @@ import pydantic
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ..errors import MergeError, nearest
+from ..errors import MergeError
+from ._complaints import complaints
+from ._yaml import read_yaml
 
 Scalar = bool | int | float | str
 Dtype = Literal["float64", "float32", "float16", "bfloat16"]
@@ -71,6 +73,13 @@ class Input(_Part):
     model: Model
     parameters: Parameters = Field(default_factory=dict)
     statistics: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_a_word(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(f"write {{model: {value}}}")
+        return value
 
 
 class SliceInput(Input):
@@ -237,39 +246,29 @@ def _plain(value: Any) -> Any:
 
 def make_plan(content: Mapping[str, Any]) -> Plan:
     """A plan from plain data; raises :class:`MergeError` in one line that names the field."""
+    from ._registry import all_parameters  # methods, which a plan needs only to tell what is wrong
+
     try:
         return Plan.model_validate(content)
     except pydantic.ValidationError as error:
-        raise MergeError("the plan cannot be used: " + "; ".join(_lines(error))) from None
+        raise MergeError("the plan cannot be used: " + "; ".join(complaints(error, _NAMES, all_parameters()))) from None
 
 
 def load_plan(path: Path | str) -> Plan:
     """A plan from a YAML file; raises :class:`MergeError` for what is no plan."""
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise MergeError(f'cannot read the plan "{path}": {error.strerror}') from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise MergeError(f'"{path}" is no plan: it is not even text; a plan is a YAML file') from None
+    except yaml.YAMLError as error:
         raise MergeError(f'"{path}" is no YAML: {error}') from None
     if not isinstance(content, dict):
-        raise MergeError(f'"{path}" holds no plan: expected merge_method, models and so on, found {content!r:.60}')
+        found = "nothing" if content is None else f"{content!r:.60}"
+        raise MergeError(f'"{path}" holds no plan: expected merge_method, models and so on, found {found}')
     return make_plan(content)
 
 
-def _lines(error: pydantic.ValidationError) -> list[str]:
-    """Each complaint once, with the field's place; a field that is unknown gets the nearest known one."""
-    found: dict[str, str] = {}
-    for item in error.errors():
-        place = [
-            str(p) for p in item["loc"] if not str(p).startswith(("bool", "int", "float", "str", "list[", "function"))
-        ]
-        where = ".".join(p for p in place if p != "Conditional")
-        text = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            text = f"not known; {nearest(place[-1], _FIELDS)}"
-        found.setdefault(where, text)
-    return [f"{where}: {text}" if where else text for where, text in found.items()][:5]
-
-
-_FIELDS = sorted({name for kind in (Plan, Slice, SliceInput, Module, Tokens) for name in kind.model_fields})
+_NAMES = sorted({name for kind in (Plan, Slice, SliceInput, Module, Tokens) for name in kind.model_fields})

@@ -75,19 +75,22 @@ class Asker:
         return found
 
     def _one(self, parameter: Parameter, places: Iterable[Parameters], tensor: str, t: float, model: str | None) -> Any:
-        whose = f' of model "{model}"' if model else ""
+        whose, filtered = f' of model "{model}"' if model else "", False
         try:
             for place in places:
                 if parameter.name in place:
+                    filtered = True
                     value = evaluate(place[parameter.name], tensor, t, parameter.check)
                     if value is not None:
                         return value
         except MergeError as error:
             raise MergeError(f"{error}{whose} (tensor {tensor})") from None
         if parameter.required:
+            why = "it is not given"
+            if filtered:
+                why = "none of its filters fits: end them with a value without filter"
             raise MergeError(
-                f'method "{self.method.name}" needs the parameter "{parameter.name}"{whose} and it is not given '
-                f"(tensor {tensor})"
+                f'method "{self.method.name}" needs the parameter "{parameter.name}"{whose}; {why} (tensor {tensor})'
             )
         return parameter.default
 

@@ -118,7 +118,10 @@ def open_source(place: Path | str | Mapping[str, Tensor], name: str | None = Non
     path = Path(place)
     shown = name or str(place)
     if path.is_dir():
-        return FileSource(shown, _weights(path, shown), path)
+        source = FileSource(shown, _weights(path, shown), path)
+        if (path / INDEX).is_file():
+            _check_index(source, _index(path))
+        return source
     if path.suffix in _PICKLES:
         raise _pickle(path)
     if path.is_file():
@@ -128,11 +131,18 @@ def open_source(place: Path | str | Mapping[str, Tensor], name: str | None = Non
     )
 
 
+def _index(folder: Path) -> dict[str, str]:
+    """Tensor -> file, of a folder of shards."""
+    found = read_config(folder / INDEX).get("weight_map")
+    if not isinstance(found, dict) or not found or not all(isinstance(file, str) for file in found.values()):
+        raise MergeError(f'"{folder / INDEX}" has no weight_map of tensors to files: copy or download it again')
+    return found
+
+
 def _weights(folder: Path, shown: str) -> list[Path]:
     """The safetensors files of a model's folder."""
     if (folder / INDEX).is_file():
-        index = read_config(folder / INDEX).get("weight_map", {})
-        names = sorted({str(file) for file in index.values()})
+        names = sorted(set(_index(folder).values()))
         for name in names:
             if Path(name).name != name:
                 raise MergeError(f'model "{shown}": its index names "{name}", which is not a file of its folder')
@@ -152,6 +162,17 @@ def _weights(folder: Path, shown: str) -> list[Path]:
     if pickles:
         raise _pickle(pickles[0])
     raise MergeError(f'model "{shown}": no safetensors file in "{folder}"')
+
+
+def _check_index(source: FileSource, index: Mapping[str, str]) -> None:
+    """Raise :class:`MergeError` for a tensor that no shard holds."""
+    gone = [tensor for tensor in index if tensor not in source.tensors]
+    if gone:
+        source.close()
+        raise MergeError(
+            f'model "{source.name}": {INDEX} places "{gone[0]}" in {index[gone[0]]}, which does not hold it: download '
+            "the shards and their index again"
+        )
 
 
 def _pickle(path: Path) -> MergeError:

@@ -16,7 +16,7 @@ from ..files import write_bytes
 from ._sources import FileSource, Source, StateSource
 
 if TYPE_CHECKING:
-    from ._engine import Part
+    from ._reading import Part
 
 COLLECTORS = {"gram": "collect_gram", "fisher": "collect_fisher", "readouts": "collect_readouts"}
 """Kind of statistics -> the function that collects them."""

@@ -16,7 +16,7 @@ from ._regmean import OFF_DIAGONAL
 from ._spectral import is_matrix
 
 if TYPE_CHECKING:
-    from .._engine import Part
+    from .._reading import Part
 
 
 class BMM(Method):

@@ -14,7 +14,7 @@ from .._statistics import holders
 from ._linear import weighted_sum
 
 if TYPE_CHECKING:
-    from .._engine import Part
+    from .._reading import Part
 
 UNSEEN = Parameter("unseen", "what no model has statistics of: refuse, or average", "refuse", str)
 

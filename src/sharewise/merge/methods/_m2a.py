@@ -18,7 +18,7 @@ from .._readouts import Readouts, keep_readouts
 from ._gram import gram
 
 if TYPE_CHECKING:
-    from .._engine import Part
+    from .._reading import Part
 
 
 LEAST = 1e-10

@@ -17,7 +17,7 @@ from ._linear import weighted_sum
 from ._spectral import is_matrix
 
 if TYPE_CHECKING:
-    from .._engine import Part
+    from .._reading import Part
 
 OFF_DIAGONAL = Parameter(
     "off_diagonal", "what entries off the Gram matrices' diagonals are multiplied by", 0.9, low=0.0, high=1.0
