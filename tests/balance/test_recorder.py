@@ -15,10 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import sharewise as sw
 from helpers.architectures import Tasks
 from helpers.shared_net import batch, net
-from helpers.small import TASKS, SmallModel, splits
+from helpers.small import TASKS, SmallModel, StopAt, splits
 from sharewise.balance import Balance, Recorder, create
 from sharewise.errors import OptionError, RunError
-from sharewise.train import Callback, Loop
 
 
 def steps(recorder: Recorder, count: int, method: str = "pcgrad", absent: int = -1) -> list[tuple[Balance, dict]]:
@@ -200,17 +199,6 @@ def test_odd_names(tmp_path: Path) -> None:
     recorder.record(Balance(names, torch.zeros(()), torch.ones(4)))
     recorder.close()
     assert Recorder(recorder.path).read()["task"].to_list() == list(names)
-
-
-class StopAt(Callback):
-    """Raises at a step, as a kill would come between two steps."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, loop: Loop, balance: object) -> None:
-        if loop.step == self.step:
-            raise RuntimeError("killed")
 
 
 @pytest.mark.parametrize("to_file", [True, False])

@@ -80,6 +80,18 @@ def test_fit_layer_by_layer(run, table: Path) -> None:
     assert wrong.code == 2 and "Equal weighs the losses" in wrong.err and not Path("no").exists()
 
 
+def test_fit_with_guidance(run, table: Path) -> None:
+    words = ["fit", table, "--targets", "y1,y2", "--epochs", "2", "--batch-size", "32", "--json"]
+    found = json.loads(run(*words, "--balancer", "aim", "--out", "aim").out)["thresholds"]
+    assert found.keys() == {"y1", "y2"} and found["y1"].keys() == {"y2"} and found["y1"]["y2"] != 0
+    layers = json.loads(run(*words, "--balancer", "aim", "--by-layer", "--guidance", "0.2", "--out", "l").out)
+    assert all(policy["y2"].keys() == {"y1"} for policy in layers["thresholds"].values())
+    wrong = run(*words, "--balancer", "pcgrad", "--guidance", "0.1", "--out", "no")
+    assert wrong.code == 2 and "PCGrad learns from none" in wrong.err and not Path("no").exists()
+    wrong = run(*words, "--balancer", "aim", "--guidance", "2", "--out", "no")
+    assert wrong.code == 2 and "must lie between 0 and 1, got 2" in wrong.err and not Path("no").exists()
+
+
 def test_advise_writes_nothing(run, table: Path, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
     found = json.loads(run("advise", table, "--targets", "y1,y2", "--epochs", "2", "--json").out)

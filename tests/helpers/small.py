@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import sharewise as sw
+from sharewise.train import Callback, Loop
 
 TASKS = (sw.regression("height"), sw.regression("weight"), sw.binary("tall"))
 
@@ -27,6 +28,17 @@ class SmallModel(nn.Module):
 
     def shared_parameters(self) -> list[nn.Parameter]:
         return list(self.trunk.parameters())
+
+
+class StopAt(Callback):
+    """Raises at a step, as a kill would come between two steps."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step(self, loop: Loop, balance: object) -> None:
+        if loop.step == self.step:
+            raise RuntimeError("killed")
 
 
 def source(rows: int, seed: int) -> sw.TensorSource:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import sharewise as sw
-from helpers.small import TASKS, SmallModel, splits
+from helpers.small import TASKS, SmallModel, StopAt, splits
 from sharewise.errors import BalanceError, ModelError, OptionError, RunError, TaskError
 from sharewise.train import Callback, EarlyStopping, Loop, mean_losses
 
@@ -29,17 +29,6 @@ BALANCERS = {
     "pcgrad": {},
     "graddrop": {},
 }
-
-
-class StopAt(Callback):
-    """Raises at a step, as a kill would come between two steps."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, loop: Loop, balance: object) -> None:
-        if loop.step == self.step:
-            raise RuntimeError("killed")
 
 
 def weights(model: nn.Module) -> list[Tensor]:

@@ -11,9 +11,8 @@ import torch
 
 import sharewise as sw
 from helpers.schedules import build
-from helpers.small import TASKS, SmallModel, splits
+from helpers.small import TASKS, SmallModel, StopAt, splits
 from sharewise.optim import SAGE, MAdam
-from sharewise.train import Callback, Loop
 
 NAMES = [t.name for t in TASKS]
 SCHEDULES = ("all", "round_robin", "square_root", "ucb", "plateau_switch", "son_goku")
@@ -24,17 +23,6 @@ OPTIMIZERS: dict[str, Callable[[Iterable[Any]], torch.optim.Optimizer]] = {
     "madam": lambda groups: MAdam(torch.optim.AdamW(groups, lr=1e-2), NAMES, ramp_steps=4),
     "sage": lambda groups: SAGE(torch.optim.AdamW(groups, lr=1e-2)),
 }
-
-
-class StopAt(Callback):
-    """A kill after a step."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step(self, loop: Loop, balance: object) -> None:
-        if loop.step == self.step:
-            raise RuntimeError("killed")
 
 
 def train(schedule: str, balancer: str, optimizer: str, stop: int = -1, out: Path | None = None) -> SmallModel:

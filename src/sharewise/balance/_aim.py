@@ -81,6 +81,11 @@ class AIM(GuidedBalancer):
     epoch: Tensor
     scalar: Tensor
 
+    @property
+    def learns(self) -> bool:
+        """Unless the policy's learning rate is 0."""
+        return self.descent.lr > 0
+
     def weights(self, gram: Tensor, losses: Tensor | None = None, *, names: Sequence[str] | None = None) -> Tensor:
         """``a`` ``[m]`` (float64) with direction ``sum_j a_j g_j``. Cost O(m^2).
 

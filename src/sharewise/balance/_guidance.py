@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import BalanceError
+from ._balance import Balance
 from ._checks import check_losses
 from ._measure import measure
 
@@ -53,9 +54,12 @@ class Guidance(NamedTuple):
     @classmethod
     def measured(
         cls, losses: Mapping[str, Tensor], trained: Mapping[str, Tensor] | None, **options: Any
-    ) -> Guidance | None:
-        """From losses with their graph. The cross products are the off-diagonal block of one Gram matrix of both
-        batches' gradients; a task that one of them lacks is left out."""
+    ) -> dict[str | None, Guidance | None]:
+        """From losses with their graph: for each group of parameters by its name, or for all under ``None``.
+
+        The cross products are the off-diagonal block of one Gram matrix of both batches' gradients; a task that one of
+        them lacks is left out.
+        """
         check_losses(losses)
         if trained is not None:
             check_losses(trained)
@@ -64,13 +68,19 @@ class Guidance(NamedTuple):
         if trained is not None:
             given |= {f"{name} (training)": trained[name] for name in names}
         if not given:
-            return None
-        gram = measure(given, **options).gram
-        assert gram is not None
-        values = torch.stack([losses[name].detach().to(gram) for name in names])
+            return {}
+        found = measure(given, **options)
+        values = torch.stack([losses[name].detach() for name in names])
         if options.get("reducer") is not None:
             values = options["reducer"].losses(values)
+        parts: list[tuple[str | None, Balance]] = [*found.groups.items()] or [(None, found)]
+        return {group: cls._of_both(names, part.gram, values, trained is not None) for group, part in parts}
+
+    @classmethod
+    def _of_both(cls, names: Sequence[str], gram: Tensor | None, losses: Tensor, both: bool) -> Guidance | None:
+        """From the Gram matrix of guidance gradients, followed by those of training where there are ``both``."""
+        assert gram is not None
         m = len(names)
-        if trained is None:
-            return cls.of(names, gram, values, None, None)
-        return cls.of(names, gram[:m, :m], values, gram[m:, m:], gram[:m, m:])
+        if not both:
+            return cls.of(names, gram, losses.to(gram), None, None)
+        return cls.of(names, gram[:m, :m], losses.to(gram), gram[m:, m:], gram[:m, m:])

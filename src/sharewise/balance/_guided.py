@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ._balancer import GramBalancer
 from ._guidance import Guidance
 from ._reducer import Reducer
+from ._shared import Parameters
 
 
 class GuidedBalancer(GramBalancer):
     """Decides by the Gram matrix, and learns how from *guidance* batches; derive and write :meth:`descend`."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether guidance changes anything."""
+        return True
 
     def guide(
         self,
         losses: Mapping[str, Tensor],
         *,
         trained: Mapping[str, Tensor] | None = None,
-        shared: Iterable[Tensor] | nn.Module | None = None,
+        shared: Parameters | Mapping[str, Parameters] | None = None,
         representation: Tensor | Sequence[Tensor] | None = None,
         mode: str = "auto",
         reducer: Reducer | None = None,
@@ -32,13 +38,20 @@ class GuidedBalancer(GramBalancer):
                 ``<grad of guidance loss, g_j>`` and the step it looks along. Without it the guidance batch steps by
                 itself: no further passes, but what is noise in that batch then counts as progress too.
 
-        ``shared``, ``representation``, ``mode`` and ``reducer`` are those of :func:`sharewise.balance.backward`.
+        ``shared``, ``representation``, ``mode`` and ``reducer`` are those of :func:`sharewise.balance.backward`; with a
+        mapping of groups the balancer of each learns from the gradients of its parameters.
 
         Returns the loss of what is learned before the step, ``total``, and its parts; nothing with fewer than two tasks
-        whose gradient is not zero. Cost: m backward passes (2 m with ``trained``) and O(m^2).
+        whose gradient is not zero; of groups the sums. Cost: m backward passes (2 m with ``trained``) and O(m^2).
         """
         options = {"shared": shared, "representation": representation, "mode": mode, "reducer": reducer}
-        return self._take_in(Guidance.measured(losses, trained, **options))
+        total: dict[str, Tensor] = {}
+        for group, found in Guidance.measured(losses, trained, **options).items():
+            learner = self if group is None else self.group(group)
+            assert isinstance(learner, GuidedBalancer)
+            for name, part in learner._take_in(found).items():
+                total[name] = total[name] + part if name in total else part
+        return total
 
     def learn(
         self,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from . import _options as o
+
+if TYPE_CHECKING:
+    from ..train import Fitted
 
 
 @o.about_columns
@@ -17,6 +20,10 @@ def fit(
     columns: o.Columns,
     balancer: Annotated[str, typer.Option(help="How the losses become one update.")] = "equal",
     by_layer: Annotated[bool, typer.Option("--by-layer", help="Balance each shared layer by itself.")] = False,
+    guidance: Annotated[
+        float | None,
+        typer.Option(help="Share of the training rows that aim learns from instead.", show_default="0.1 with aim"),
+    ] = None,
     schedule: Annotated[str, typer.Option(help="Which tasks train in a step.")] = "all",
     epochs: Annotated[int, typer.Option(help="Most epochs.")] = 100,
     batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 256,
@@ -41,6 +48,7 @@ def fit(
         **columns.roles,
         balancer=balancer,
         shared="layers" if by_layer else None,
+        guidance=guidance,
         schedule=schedule,
         epochs=epochs,
         batch_size=batch_size,
@@ -62,6 +70,7 @@ def fit(
                 "epochs": len(fitted.history),
                 "best_epoch": fitted.best_epoch,
                 "warnings": fitted.warnings,
+                **_learned(fitted),
             }
         )
         return
@@ -72,6 +81,27 @@ def fit(
         values = ", ".join(f"{m} {'–' if v is None else f'{v:.4g}'}" for m, v in metrics.items())
         print(f"  {task}: {values}")
     print(f"The model: {out}")
+
+
+def _learned(fitted: Fitted) -> dict[str, Any]:
+    """What aim's policy learned: task -> other -> threshold; layer by layer, that of each layer."""
+    from ..balance import AIM
+
+    balancer = fitted.balancer
+    if not isinstance(balancer, AIM):
+        return {}
+    names = [task.name for task in fitted.tasks]
+
+    def table(policy: object) -> dict[str, dict[str, float]]:
+        assert isinstance(policy, AIM)
+        rows = policy.thresholds(names).tolist()
+        return {
+            a: {b: v for b, v in zip(names, row, strict=True) if a != b} for a, row in zip(names, rows, strict=True)
+        }
+
+    if balancer.group_names:
+        return {"thresholds": {group: table(balancer.group(group)) for group in balancer.group_names}}
+    return {"thresholds": table(balancer)}
 
 
 def _source(table: str, targets: list[str]) -> tuple[Any, list[str]]:

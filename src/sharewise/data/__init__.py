@@ -26,11 +26,13 @@ _LAZY = {
     "load_splits": "_load",
     "per_task_tables": "_tables",
     "read_table": "_read",
+    "set_apart": "_apart",
     "split_rows": "_split",
 }
 
 if TYPE_CHECKING:
     from . import sets
+    from ._apart import set_apart
     from ._drift import find_drift
     from ._inspect import inspect_table
     from ._leaks import Leak, find_leaks
@@ -69,6 +71,7 @@ __all__ = [
     "map_tensors",
     "per_task_tables",
     "read_table",
+    "set_apart",
     "sets",
     "split_rows",
 ]

@@ -5,6 +5,7 @@ from ._evaluate import evaluate, gather_targets, mean_losses, predict, score
 from ._export import export
 from ._fit import fit
 from ._fitted import Fitted, load
+from ._guide import Guide
 from ._loop import Loop
 from ._random import once_more, random_state
 from ._settings import EpochRecord
@@ -17,6 +18,7 @@ __all__ = [
     "EarlyStopping",
     "EpochRecord",
     "Fitted",
+    "Guide",
     "Loop",
     "build_table_model",
     "evaluate",

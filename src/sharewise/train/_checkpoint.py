@@ -112,7 +112,7 @@ def restore(loop: Loop, state: dict[str, Any]) -> None:
     loop.feed.load_state_dict(state["feed"])
     loop.stopping.load_state_dict(state["stopping"])
     loop.history = [EpochRecord(**r) for r in state["history"]]
-    loop.epoch_losses.load_state_dict(state["epoch_losses"], loop.fabric.device)
+    loop.epoch_losses.load_state_dict(state["epoch_losses"])
     set_random_state(state["rng"], loop.fabric.device)
     for callback, saved in zip(loop.callbacks, state["callbacks"], strict=True):
         callback.load_state_dict(saved)

@@ -18,6 +18,7 @@ from ..tasks import Task, check_tasks
 from ._callbacks import Callback
 from ._fabric import make_fabric
 from ._fitted import Fitted
+from ._guide import check_guidance
 from ._logs import make_logs
 from ._loop import Loop
 from ._optimizer import OptimizerMaker, make_optimizer
@@ -89,7 +90,8 @@ def fit(
             there; on the CPU the outcome is the same bit for bit. A finished run is only loaded.
         checkpoint_seconds: least time between checkpoints (0: after every step).
         logs: any of ``csv``, ``tensorboard``; written to ``out``.
-        callbacks: see :class:`sharewise.train.Callback`; a :class:`sharewise.balance.Recorder` is one.
+        callbacks: see :class:`sharewise.train.Callback`; a :class:`sharewise.balance.Recorder` is one, and so is the
+            :class:`sharewise.train.Guide` that ``aim`` learns from.
         progress: show a bar if standard error is a terminal.
 
     Raises:
@@ -108,9 +110,7 @@ def fit(
     fabric = make_fabric(fabric, precision)
     model.to(fabric.device)
     check_model(model, tasks, next(iter(data.valid.batches(2))).to(fabric.device))
-    if isinstance(balancer, str):
-        balancer = create(balancer, tasks=[t.name for t in tasks])
-    balancer.to(fabric.device)
+    balancer = make_balancer(balancer, tasks).to(fabric.device)
     built = make_optimizer(model, balancer, optimizer, learning_rate, weight_decay)
     folder = None if out is None else Path(out)
     bar = ProgressBar()
@@ -129,14 +129,21 @@ def fit(
         out=folder,
         shared=name_shared(shared, model, tasks, data.valid, balancer),
     )
+    check_guidance(loop)
     try:
         loop.run()
     finally:
         bar.close()
-    fitted = Fitted(model, tasks, history=loop.history, best_epoch=loop.stopping.best_epoch, steps=loop.step)
+    best, history = loop.stopping.best_epoch, loop.history
+    fitted = Fitted(model, tasks, history=history, best_epoch=best, steps=loop.step, balancer=balancer)
     if folder is not None and fabric.global_rank == 0:
         fitted.save(folder)
     return fitted
+
+
+def make_balancer(given: Balancer | str, tasks: Sequence[Task]) -> Balancer:
+    """The balancer, or the one of that name for these tasks."""
+    return create(given, tasks=[t.name for t in tasks]) if isinstance(given, str) else given
 
 
 def _check_options(**counts: int) -> None:

@@ -24,6 +24,7 @@ from ._settings import EpochRecord
 if TYPE_CHECKING:
     import polars as pl
 
+    from ..balance import Balancer
     from ..data import Preprocessor
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "fitted.json"
@@ -43,6 +44,7 @@ class Fitted:
         settings: architecture of a table model, enough to build it again.
         test: metrics on the test rows, if there were any.
         warnings: what was noticed about the table, as sentences.
+        balancer: as training left it, with what it learned; ``None`` after :meth:`load`, for it is not saved.
     """
 
     model: nn.Module
@@ -54,6 +56,7 @@ class Fitted:
     settings: dict[str, Any] = field(default_factory=dict)
     test: dict[str, dict[str, float]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    balancer: Balancer | None = field(default=None, repr=False)
 
     def predict(self, data: Source | pl.DataFrame | Path | str) -> dict[str, Tensor] | pl.DataFrame:
         """Predictions in the user's units.

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 
@@ -35,7 +34,7 @@ class EpochRecord:
 
 
 class EpochLosses:
-    """Sums of each task's training losses over an epoch's batches, kept on the device until they are asked for."""
+    """Sums of named losses over an epoch's batches, kept on the device until they are asked for."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -44,18 +43,17 @@ class EpochLosses:
     def add(self, losses: Mapping[str, Tensor]) -> None:
         """Those of a batch, detached."""
         for name, value in losses.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._sums[name] = self._sums[name].to(value) + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def means(self) -> dict[str, float]:
-        """Task -> mean over the batches that had it; waits for the device."""
+        """Name -> mean over the batches that had it; waits for the device."""
         return {name: float(total) / self._counts[name] for name, total in self._sums.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Sums and counts so far."""
         return {"sums": self._sums, "counts": self._counts}
 
-    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        self._sums = {k: v.to(device) for k, v in state["sums"].items()}
-        self._counts = dict(state["counts"])
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
