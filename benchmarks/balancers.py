@@ -33,7 +33,7 @@ import torch
 import sharewise as sw
 from balancer_bench import page
 from balancer_bench.problems import PROBLEMS, Missing, Sizes, describe
-from balancer_bench.runs import GRID, SINGLE, Record, Setup, Store, run_all
+from balancer_bench.runs import GRID, SINGLE, VARIANTS, Record, Setup, Store, run_all
 from balancer_bench.verdict import SetVerdict, compact, judge
 from sharewise.study import parse_seeds
 
@@ -63,9 +63,14 @@ class Choice:
         return known and record["setup"] == setup.label() and record["rate"] in setup.rates
 
 
+def known_methods() -> tuple[str, ...]:
+    """All registered methods, then variants of some."""
+    return (*sw.balance.available(), *VARIANTS)
+
+
 def choose(options: argparse.Namespace) -> Choice:
     """The comparison the options ask for."""
-    methods = tuple(options.methods.split(",")) if options.methods else tuple(sw.balance.available())
+    methods = tuple(options.methods.split(",")) if options.methods else known_methods()
     seeds = tuple(parse_seeds(options.seeds or "0-4"))
     if options.smoke:
         return Choice({TABLE: SMOKE}, (0, 1), ("equal", "famo", "pcgrad", "rotograd", "aim"))
@@ -116,7 +121,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="all methods, the table only, two seeds: a minute or so")
     parser.add_argument("--smoke", action="store_true", help="a few methods, the table only: seconds")
     options = parser.parse_args(arguments)
-    for option, known in (("sets", list(SETUPS)), ("methods", sw.balance.available())):
+    for option, known in (("sets", list(SETUPS)), ("methods", known_methods())):
         unknown = [name for name in (getattr(options, option) or known[0]).split(",") if name not in known]
         if unknown:
             parser.error(f"--{option}: {unknown[0]} is none of {', '.join(known)}")

@@ -11,7 +11,7 @@ import pytest
 import balancers
 import sharewise as sw
 from balancer_bench.page import answer, sentence, table
-from balancer_bench.runs import Arm, Store, arms, make_balancer
+from balancer_bench.runs import VARIANTS, Arm, Store, arms, make_balancer
 from balancer_bench.verdict import SetVerdict, chosen, judge
 
 TASKS = ("a", "b")
@@ -98,12 +98,13 @@ def test_a_run_cut_short_in_the_file_is_done_again(tmp_path: Path) -> None:
 
 
 def test_every_registered_method_can_be_made() -> None:
-    made = list(arms(sw.balance.available(), TASKS))
-    assert {a.name for a in made} == {"single", *sw.balance.available()}
+    made = list(arms(balancers.known_methods(), TASKS))
+    assert {a.name for a in made} == {"single", *sw.balance.available(), *VARIANTS}
     assert [a.weights for a in made if a.name == "constant"] == [(1.5, 0.5), (0.5, 1.5)]
     for arm in made:
         assert make_balancer(arm, TASKS).needs in ("losses", "gram", "gradients")
     assert make_balancer(Arm("single", task="a"), ["a"]).tasks == ("a",)
+    assert make_balancer(Arm("db_mtl without memory"), TASKS).beta == 0.0
 
 
 def test_a_whole_small_run_and_its_continuation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,8 @@ from its runs:
   steps of training) over that of `equal`; for single-task networks that of the largest.
 - No method was left out. `constant` is the grid; `rotograd` gets the representation's width, and its heads read rotated
   representations; `aim` is guided by the next training batch; `modo` and `sdmgrad` take one batch a step, as `sw.fit`
-  gives them.
+  gives them. `db_mtl` and `moco` follow running means of the gradients over ten and more steps, a good part of a run as
+  short as these; *without memory* is each with the gradients of the step alone.
 """
 CAVEAT = """
 ## What this does not say

@@ -27,6 +27,11 @@ from sharewise.train import evaluate, gather_targets, once_more, random_state, s
 from .problems import SIZES, WIDTH, Problem, Sizes
 
 SINGLE, GRID = "single", "constant"
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "db_mtl without memory": ("db_mtl", {"beta": 0.0}),
+    "moco without memory": ("moco", {"beta": 1.0, "beta_decay": 0.0}),
+}
+"""Arm -> method, options. The running means of these two span ten and more steps, much of a short run."""
 Record = dict[str, Any]
 
 
@@ -86,14 +91,15 @@ def arms(methods: Sequence[str], tasks: Sequence[str]) -> Iterator[Arm]:
 
 
 def make_balancer(arm: Arm, tasks: Sequence[str]) -> Balancer:
-    """The method with its defaults."""
+    """The method with its defaults, or with a variant's options."""
     if arm.name == SINGLE:
         return sw.balance.create("equal", tasks=tasks)
     options: dict[str, dict[str, Any]] = {
         GRID: {"weights": dict(zip(tasks, arm.weights, strict=False))},
         "rotograd": {"size": WIDTH},
     }
-    return sw.balance.create(arm.name, tasks=tasks, **options.get(arm.name, {}))
+    name, changed = VARIANTS.get(arm.name, (arm.name, options.get(arm.name, {})))
+    return sw.balance.create(name, tasks=tasks, **changed)
 
 
 def losses_of(model: nn.Module, tasks: Sequence[Task], batch: Batch) -> dict[str, Tensor]:
