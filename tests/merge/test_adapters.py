@@ -80,6 +80,11 @@ def test_what_is_no_plain_lora(tmp_path: Path) -> None:
     adapter(tmp_path / "dora", 1, use_dora=True)
     with pytest.raises(MergeError, match="use_dora cannot be merged"):
         open_adapter(tmp_path / "dora")
+    odd = {"modules_to_save": ["head"], "alpha_pattern": {"q": 1}, "lora_bias": True, "peft_type": "IA3"}
+    for name, value in odd.items():
+        adapter(tmp_path / name, 1, **{name: value})
+        with pytest.raises(MergeError, match=f"{value if name == 'peft_type' else name} cannot be merged"):
+            open_adapter(tmp_path / name)
     with pytest.raises(MergeError, match="is no LoRA adapter folder"):
         open_adapter(tmp_path / "a")
     adapter(tmp_path / "lora", 2)
@@ -94,6 +99,54 @@ def test_what_is_no_plain_lora(tmp_path: Path) -> None:
     plan = {"merge_method": "linear", "models": [{"model": "a+lora"}], "parameters": {"weight": 1}}
     with pytest.raises(MergeError, match=r'changes "other.weight", which "a" lacks'):
         merge(plan, tmp_path / "out", root=tmp_path)
+
+
+def factors(folder: Path, shapes: dict[str, tuple[int, int, int]], **config: Any) -> None:
+    """An adapter of modules with (rank, inputs, outputs) each."""
+    tensors = {}
+    for module, (rank, inputs, outputs) in shapes.items():
+        at = f"base_model.model.{module}"
+        tensors |= {f"{at}.lora_A.weight": torch.ones(rank, inputs), f"{at}.lora_B.weight": torch.ones(outputs, rank)}
+    folder.mkdir()
+    save_file(tensors, folder / "adapter_model.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "lora_alpha": 1, **config}))
+
+
+def test_adapters_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    family(tmp_path)
+    square, q = (1, WIDTH, WIDTH), "model.layers.0.self_attn.q_proj"
+    factors(tmp_path / "ranks", {"x": square, "y": (2, WIDTH, WIDTH)})
+    factors(tmp_path / "narrow", {q: (1, WIDTH // 2, WIDTH)})
+    factors(tmp_path / "plain", {q: square})
+    factors(tmp_path / "turned", {q: square}, fan_in_fan_out=True)
+    factors(tmp_path / "more", {q: square})
+    extra = {"base_model.model.q.lora_embedding_A": torch.ones(1, 1)}
+    save_file(extra, tmp_path / "more" / "adapter_model.safetensors")
+    with pytest.raises(MergeError, match=r"has ranks \[1, 2\]"):
+        open_adapter(tmp_path / "ranks")
+    with pytest.raises(MergeError, match=r"lora_embedding_A.* is no part of plain LoRA"):
+        open_adapter(tmp_path / "more")
+    plan = {"merge_method": "linear", "models": [{"model": "a+narrow"}], "parameters": {"weight": 1}}
+    with pytest.raises(MergeError, match=rf'q_proj.weight" is \[{WIDTH}, {WIDTH}\], the adapter\'s change'):
+        merge(plan, tmp_path / "out", root=tmp_path)
+    for other, message in (("narrow", "shapes of .* differ"), ("turned", "do not agree on fan_in_fan_out")):
+        with pytest.raises(MergeError, match=message):
+            merge_adapters({"x": tmp_path / "plain", "y": tmp_path / other}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_adapters_of_different_modules_are_joined(tmp_path: Path) -> None:
+    """Each module has the sum of those that change it; the config speaks of the merged adapter, not of the first."""
+    q, up = "model.layers.0.self_attn.q_proj", "model.layers.0.mlp.up_proj"
+    pattern = {"target_modules": ["q_proj"], "rank_pattern": {"q_proj": 1}, "use_rslora": True}
+    factors(tmp_path / "x", {q: (1, WIDTH, WIDTH)}, **pattern)
+    factors(tmp_path / "y", {up: (2, WIDTH, 2 * WIDTH)})
+    merge_adapters({"x": tmp_path / "x", "y": tmp_path / "y"}, tmp_path / "out", weights={"x": 3})
+    assert torch.allclose(product(tmp_path / "out", f"{q}.weight"), torch.full((WIDTH, WIDTH), 3.0))
+    assert torch.allclose(product(tmp_path / "out", f"{up}.weight"), torch.ones(2 * WIDTH, WIDTH))
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["target_modules"] == ["q_proj", "up_proj"] and config["rank_pattern"] == {}
+    assert (config["r"], config["lora_alpha"], config["use_rslora"]) == (3, 3, False)
 
 
 def together(method: str, x: float, y: float, **more: Any) -> dict[str, Any]:

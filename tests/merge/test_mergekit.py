@@ -97,16 +97,31 @@ LOOSE = {"karcher": 1e-4, "multislerp": 1e-5, "slerp": 1e-5, "slerp_slices": 1e-
 """Largest difference allowed where both compute in another order; elsewhere a few ulps of entries near 3."""
 
 
+TIED = {"base_model": "grid", "models": [{"model": "steps"}], "parameters": {"weight": 1, "density": 0.4}}
+"""Task vectors with so few different sizes that many entries stand at the threshold."""
+
+
+def coarse() -> dict[str, dict[str, Tensor]]:
+    """A base on a grid, and it with -3 to 3 steps of the grid added to each entry: differences are exact."""
+    draw = torch.Generator().manual_seed(3)
+    grid = {n: (16 * t).round() / 16 for n, t in llama(0).items()}
+    return {
+        "grid": grid,
+        "steps": {n: t + torch.randint(-3, 4, t.shape, generator=draw) / 16 for n, t in grid.items()},
+    }
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All plans done by both, mergekit in one process of its own."""
     folder = tmp_path_factory.mktemp("mergekit")
     base = llama(0)
-    for name, tensors in (("base", base), ("a", llama(1, base)), ("b", llama(2, base))):
+    models = {"base": base, "a": llama(1, base), "b": llama(2, base), **coarse()}
+    for name, tensors in models.items():
         write(folder / name, tensors, **CONFIG)
         (folder / name / "tokenizer_config.json").unlink()
     (folder / "plans").mkdir()
-    for name, plan in PLANS.items():
+    for name, plan in [*PLANS.items(), ("tied", {"merge_method": "ties", **TIED})]:
         content = {"merge_method": name, "dtype": "float32", **plan}
         (folder / "plans" / f"{name}.yaml").write_text(yaml.safe_dump(content))
     assert COMMAND is not None
@@ -126,3 +141,17 @@ def test_the_same_plan_gives_the_same_model(folder: Path, name: str) -> None:
     for tensor, value in theirs.items():
         assert ours[tensor].dtype == value.dtype
         assert torch.allclose(ours[tensor], value, rtol=0, atol=LOOSE.get(name, 2e-6)), tensor
+
+
+def test_entries_that_tie_at_the_threshold_are_all_that_ties_may_differ_in(folder: Path) -> None:
+    """As many are kept of each size; which of those that tie is the first here, and left to an unstable sort there."""
+    merge(folder / "plans" / "tied.yaml", folder / "ours" / "tied", root=folder)
+    models = coarse()
+    for name, base in models["grid"].items():
+        sizes = (16 * (models["steps"][name] - base)).abs()
+        ours, theirs = (read(folder / place / "tied")[name] != base for place in ("ours", "theirs"))
+        assert int(ours.sum()) == int(theirs.sum()) == max(1, int(0.4 * base.numel())), name
+        threshold = sizes[ours].min()
+        assert torch.equal(ours[sizes != threshold], theirs[sizes != threshold]), name
+        first = ours[sizes == threshold]
+        assert torch.equal(first, first.sort(descending=True, stable=True).values), name

@@ -146,6 +146,22 @@ def test_adamerging_trims_and_elects() -> None:
     assert ((found.state["stem.weight"] == base["stem.weight"]).float().mean()) > 0.5
 
 
+def test_adamerging_trims_each_tensor_or_the_whole_model() -> None:
+    """Of one task, nothing to elect: a fifth of each tensor, or of all entries together, those that changed most."""
+    model, states, base, batches = made()
+    one, own = {"a": states["a"]}, {"a": batches["a"]}
+    changes = {n: (one["a"][n] - base[n]).abs() for n in base if not n.startswith("head")}
+    for trim in ("tensor", "model"):
+        options: Any = {"density": 0.2, "trim": trim, "steps": 0, "init": 1.0, "exclude": ["head"]}
+        found = adamerging(model, one, base, own, **options).state
+        kept = {n: found[n] != base[n] for n in changes}
+        if trim == "tensor":
+            assert all(int(kept[n].sum()) == max(1, int(0.2 * kept[n].numel())) for n in kept)
+            continue
+        every, chosen = (torch.cat([t.flatten() for t in by_name.values()]) for by_name in (changes, kept))
+        assert int(chosen.sum()) == int(0.2 * len(every)) and every[chosen].min() >= every[~chosen].max()
+
+
 def test_wrong_batches() -> None:
     model, states, base, batches = made()
     with pytest.raises(MergeError, match='no batch is given for task "b"'):
@@ -154,6 +170,8 @@ def test_wrong_batches() -> None:
         adamerging(model, states, base, batches | {"c": batches["a"]})
     with pytest.raises(MergeError, match='loss of task "a" is not finite in step 0'):
         adamerging(model, states, base, batches | {"a": [torch.full((2, 4), torch.nan)]})
+    with pytest.raises(OptionError, match="trim must be"):
+        adamerging(model, states, base, batches, density=0.2, trim="layer")  # type: ignore[arg-type]
     with pytest.raises(OptionError, match="by must be"):
         adamerging(model, states, base, batches, by="block")  # type: ignore[arg-type]
     with pytest.raises(MergeError, match='model "b" has no tensor "stem'):

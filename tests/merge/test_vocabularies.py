@@ -172,6 +172,58 @@ def test_wrong_input_is_refused(tmp_path: Path) -> None:
         open_plan(plan("a", "b", tokenizer_source="union"), root=tmp_path)
 
 
+def test_ids_may_have_gaps_and_tokens_no_row(tmp_path: Path) -> None:
+    """Tokens x and y are rows 0 and 2; an added token's id lies beyond the three rows, so it has none."""
+    for name, token in (("a", "y"), ("b", "z")):
+        tensors = llama(0, 1)
+        for tensor in (HEAD, EMBED):
+            tensors[tensor] = torch.stack([mark(name, t, tensor) for t in ("x", "gap", token)])
+        place = write(tmp_path / name, tensors, vocab_size=3)
+        entry = {"id": 3, "content": f"<{name}>", "special": True}
+        content = {"model": {"vocab": {"x": 0, token: 2}}, "added_tokens": [entry]}
+        (place / "tokenizer.json").write_text(json.dumps(content))
+    merge(plan("a", "b", tokenizer_source="union"), tmp_path / "out", root=tmp_path)
+    found = read(tmp_path / "out")[EMBED]
+    assert len(found) == 4 and torch.allclose(found[2], mark("a", "y", EMBED))
+    assert torch.allclose(found[3], mark("b", "z", EMBED)) and not found[1].any()
+
+
+def test_added_tokens_beside_a_plain_vocabulary(tmp_path: Path) -> None:
+    """Ordinary tokens come before added ones, whichever model they are of; files keep the additions they had."""
+    model(tmp_path, "a", ["x"], ("<a>",), kind="files")
+    model(tmp_path, "b", ["x"], ("<b>",), kind="files")
+    model(tmp_path, "c", ["x", "z"], kind="files")
+    merge(plan("a", "b", "c", tokenizer_source="union"), tmp_path / "out", root=tmp_path)
+    added = json.loads((tmp_path / "out" / "added_tokens.json").read_text())
+    assert added == {"<a>": 1, "z": 2, "<b>": 3}
+    assert torch.allclose(read(tmp_path / "out")[EMBED][3], mark("b", "<b>", EMBED))
+
+
+def test_the_base_s_vocabulary_comes_first_wherever_it_is_named(tmp_path: Path) -> None:
+    model(tmp_path, "a", ["x", "y"])
+    model(tmp_path, "b", ["z", "x"])
+    own = {"base_model": "b", "merge_method": "task_arithmetic", "tokenizer_source": "union"}
+    merge(plan("a") | own, tmp_path / "out", root=tmp_path)
+    assert tokens_of(tmp_path / "out") == {"z": 0, "x": 1, "y": 2}
+
+
+def test_a_model_without_a_tokenizer_has_the_owner_s(tmp_path: Path) -> None:
+    model(tmp_path, "a", ["x", "y"])
+    model(tmp_path, "b", ["y", "x", "z"])
+    model(tmp_path, "c", ["x", "y"])
+    (tmp_path / "c" / "tokenizer.json").unlink()
+    merge(plan("a", "b", "c", tokenizer_source="union"), tmp_path / "out", root=tmp_path)
+    mean = torch.stack([mark(m, "y", EMBED) for m in "abc"]).mean(0)
+    assert torch.allclose(read(tmp_path / "out")[EMBED][1], mean, atol=1e-6)
+
+
+def test_one_vocabulary_is_padded_where_that_is_asked(tmp_path: Path) -> None:
+    for name in "ab":
+        model(tmp_path, name, ["x", "y", "z"])
+    asked = plan("a", "b", tokenizer={"source": "union", "pad_to_multiple_of": 4})
+    assert open_plan(asked, root=tmp_path).tensors[EMBED].shape == (4, WIDTH)
+
+
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.sampled_from([0, 1, ZERO, MEAN]), st.integers(0, 4)), min_size=1, max_size=9), st.data())
 def test_any_run_of_entries_is_what_the_whole_has_there(places: list[tuple[int, int]], data: st.DataObject) -> None:

@@ -42,6 +42,7 @@ def adamerging(
     *,
     by: Literal["task", "layer"] = "layer",
     density: float | None = None,
+    trim: Literal["tensor", "model"] = "tensor",
     steps: int = 1000,
     learning_rate: float = 1e-3,
     init: float = 0.3,
@@ -50,7 +51,7 @@ def adamerging(
     """``theta_0 + sum_t lambda_t tau_t`` with ``lambda`` learned by Adam on the entropy of predictions, without labels.
 
     Yang et al., "AdaMerging" (ICLR 2024, arXiv 2310.02575; "++" with ``density``). ``by="layer"`` has
-    one coefficient a task and tensor, as in the authors' code.
+    one coefficient a task and tensor, as in the authors' code, which besides clamps them to [0, 1]; here they are free.
 
     Args:
         model: of the architecture; returns logits, or predictions by task.
@@ -59,7 +60,9 @@ def adamerging(
         batches: unlabelled inputs by task, used in turn, one of each task a step. Not those a claim is tested on.
         by: one coefficient a task, or one a task and tensor.
         density: "++": task vectors trimmed to this share of their largest entries and freed of those against the
-            elected sign, as TIES does, before they are added (0.2 is usual).
+            elected sign, as TIES does, before they are added (0.2 is usual). Signs are elected once, by the sum of the
+            trimmed vectors without coefficients; a sum of exactly 0 counts as positive.
+        trim: the share of each tensor, as ``ties`` keeps by default, or of the whole model, as in the authors' code.
         steps: of Adam.
         learning_rate: of Adam.
         init: every coefficient's first value.
@@ -69,10 +72,12 @@ def adamerging(
     """
     if by not in ("task", "layer"):
         raise OptionError(f'by must be "task" or "layer", found {by!r}')
+    if trim not in ("tensor", "model"):
+        raise OptionError(f'trim must be "tensor" or "model", found {trim!r}')
     run = TaskModel(model, states, exclude)
     vectors = task_vectors(states, base, run.shared)
     if density is not None:
-        vectors = {name: consistent(tau, density) for name, tau in vectors.items()}
+        vectors = _consistent_by_name(vectors, density, trim)
     columns = len(vectors) if by == "layer" else 1
     coefficients = nn.Parameter(torch.full((len(run.tasks), columns), init, device=next(iter(vectors.values())).device))
     origin = {name: base[name].detach() for name in run.shared}
@@ -97,6 +102,14 @@ def adamerging(
     found = coefficients.detach().T.tolist()
     named = {name: dict(zip(run.tasks, found[i % columns], strict=True)) for i, name in enumerate(vectors)}
     return AdaMerged(state, named, history)
+
+
+def _consistent_by_name(vectors: Mapping[str, Tensor], density: float, trim: str) -> dict[str, Tensor]:
+    if trim == "tensor":
+        return {name: consistent(tau, density) for name, tau in vectors.items()}
+    sizes = [tau[0].numel() for tau in vectors.values()]
+    parts = consistent(torch.cat([tau.flatten(1) for tau in vectors.values()], 1), density).split(sizes, 1)
+    return {name: part.view_as(tau).to(tau) for (name, tau), part in zip(vectors.items(), parts, strict=True)}
 
 
 def consistent(rows: Tensor, density: float) -> Tensor:

@@ -39,8 +39,10 @@ def regmean_plus_plus(
     """RegMean layer by layer, in the order layers are called: each layer's Gram matrices are those of the inputs that
     the merged layers before it give, which are the inputs it will meet.
 
-    Nguyen et al., "RegMean++" (2025, arXiv 2508.03121). What differs: a "layer" is one linear or convolutional layer,
-    where the paper takes a transformer block as one. Everything else (norms, embeddings) is averaged before.
+    Nguyen et al., "RegMean++" (2025, arXiv 2508.03121). What differs: a "layer" is one linear or convolutional layer.
+    In the authors' code it is a transformer block, merged at once: its input comes through the merged blocks before
+    it, but within it each candidate's inputs come through its own layers. Without blocks both are the same.
+    Everything else (norms, embeddings) is averaged before.
 
     Args:
         model: of the architecture; runs in evaluation mode.
