@@ -8,14 +8,12 @@ places apart; what comes out is proven, whatever the numbers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
-
-Labels = dict[tuple[Any, int], Tensor]
-
 
 def _names(functions: str) -> frozenset[str]:
     """Of the backward functions of these operations, which may come in variants."""
@@ -85,24 +83,28 @@ def follow(
 
     ``None`` where an operation is met that is not known to keep places apart, or where places of two tasks meet.
     """
-    known: Labels = {(e.node, e.output_nr): _compact(label) for e, label in zip(edges, labels, strict=True)}
+    known: dict[Any, dict[int, Tensor]] = {}  # by node, the labels of its outputs
+    for edge, label in zip(edges, labels, strict=True):
+        known.setdefault(edge.node, {})[edge.output_nr] = _compact(label)
     asked, found, clash = set(operations), {}, _Clash()
     inside = set(inner)
     for node in inner:
-        given = {nr: known.pop((node, nr)) for nr in range(len(node._input_metadata)) if (node, nr) in known}
+        given = known.pop(node, {})
         if node in asked:
-            if set(given) - {0}:
+            if given.keys() - {0}:
                 return None
             found[node] = _owners(node, given.get(0), clash)
-        wanted = [i for i, (child, _) in enumerate(node.next_functions) if child in inside]
+        children = node.next_functions
+        wanted = [i for i, (child, _) in enumerate(children) if child in inside]
         if not wanted or not given:
             continue
-        passed = _through(node, given, wanted, clash)
+        passed = _through(node, given, children, wanted, clash)
         if passed is None:
             return None
         for i, label in zip(wanted, passed, strict=True):
-            child, label = node.next_functions[i], _compact(label)
-            known[child] = clash.either(known[child], label) if child in known else label
+            child, nr = children[i]
+            outputs = known.setdefault(child, {})
+            outputs[nr] = clash.either(outputs[nr], label) if nr in outputs else label
     return None if clash.any() else found
 
 
@@ -117,6 +119,8 @@ class _Clash:
 
     def either(self, one: Tensor, two: Tensor) -> Tensor:
         """What is labelled by either."""
+        if one.shape == two.shape and torch.equal(one, two):
+            return one
         least, most = torch.minimum(one, two), torch.maximum(one, two)
         self.found.append(((least > 0) & (least < most)).any())
         for axis in range(most.dim()):  # query, key and value, taken one by one from a tensor, are whole again
@@ -158,20 +162,40 @@ def _owners(node: Any, label: Tensor | None, clash: _Clash) -> Tensor:
     return (label.expand(shape[:kept]).flatten().long() - 1).clamp_min(0)
 
 
-def _through(node: Any, given: Mapping[int, Tensor], wanted: Sequence[int], clash: _Clash) -> list[Tensor] | None:
-    """Labels for the arguments at these positions, or ``None``."""
+# Of those, the ones after which a label is the same along new axes, or just turned around: nothing is filled.
+_TURNS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "TBackward0": lambda node, label: label.T,
+    "TransposeBackward0": lambda node, label: label.transpose(_signed(node._saved_dim0), _signed(node._saved_dim1)),
+    "PermuteBackward0": lambda node, label: label.permute(_inverse([_signed(d) for d in node._saved_dims])),
+    "UnsqueezeBackward0": lambda node, label: label.squeeze(_signed(node._saved_dim)),
+    "SelectBackward0": lambda node, label: _unselected(node, label),
+    "MeanBackward1": lambda node, label: _unreduced(node, label),
+    "SumBackward1": lambda node, label: _unreduced(node, label),
+}
+
+
+def _through(
+    node: Any,
+    given: Mapping[int, Tensor],
+    children: Sequence[tuple[Any, int]],
+    wanted: Sequence[int],
+    clash: _Clash,
+) -> list[Tensor] | None:
+    """Labels for the arguments at these positions, of size 1 along axes on which they are the same; or ``None``."""
     name = node.name()
+    if name in _TURNS:
+        return [_TURNS[name](node, given[0])]
     if name in _MOVES or name in _SPREADS:
         passed = _run(node, given) if name in _MOVES else clash.spread(node, given)
-        chosen = [passed[i] for i in wanted]
-        return None if any(label is None for label in chosen) else chosen  # type: ignore[return-value]
-    if set(given) != {0}:
+        chosen = [None if passed[i] is None else _compact(passed[i]) for i in wanted]
+        return None if any(label is None for label in chosen) else chosen
+    if given.keys() != {0}:
         return None
     label = given[0]
     if name in ("ViewBackward0", "UnsafeViewBackward0"):
-        return [_reshaped(label, _shape((node, 0)), _shape(node.next_functions[0]))]
+        return [_reshaped(label, _shape((node, 0)), _shape(children[0]))]
     if name in _EACH or (name == "NativeBatchNormBackward0" and not node._saved_training):
-        return [_shrunk(label, _shape(node.next_functions[i]), clash) for i in wanted]
+        return [_shrunk(label, _shape(children[i]), clash) for i in wanted]
     if name not in _ALONG:
         return None
     axes, only = _ALONG[name]
@@ -180,7 +204,7 @@ def _through(node: Any, given: Mapping[int, Tensor], wanted: Sequence[int], clas
     label = clash.along(label, axes(node, label.dim()))
     found = []
     for i in wanted:
-        shape = _shape(node.next_functions[i])
+        shape = _shape(children[i])
         if len(shape) != label.dim() or any(a not in (1, b) for a, b in zip(label.shape, shape, strict=True)):
             return None
         found.append(label)
@@ -189,11 +213,24 @@ def _through(node: Any, given: Mapping[int, Tensor], wanted: Sequence[int], clas
 
 def _run(node: Any, given: Mapping[int, Tensor]) -> list[Tensor | None]:
     """What the backward function makes of labels."""
-    if node.name() == "SelectBackward0":
-        return [_unselected(node, given[0])]
     none = next(iter(given.values())).new_zeros(())
     found = node(*(given.get(nr, none).expand(meta.shape) for nr, meta in enumerate(node._input_metadata)))
     return list(found) if isinstance(found, tuple) else [found]
+
+
+def _unreduced(node: Any, label: Tensor) -> Tensor:
+    """As the backward function of a sum or mean along axes (all, if none are named)."""
+    if node._saved_keepdim:
+        return label
+    count = len(node._saved_self_sym_sizes)
+    for axis in sorted(_signed(d) % count for d in node._saved_dim) or range(count):
+        label = label.unsqueeze(axis)
+    return label
+
+
+def _inverse(axes: Sequence[int]) -> list[int]:
+    """The permutation that undoes this one."""
+    return sorted(range(len(axes)), key=lambda i: axes[i] % len(axes))
 
 
 def _unselected(node: Any, label: Tensor) -> Tensor:
@@ -211,6 +248,13 @@ def _reshaped(label: Tensor, old: torch.Size, new: torch.Size) -> Tensor:
 
     Axes are grouped so that each group of the old shape becomes one of the new.
     """
+    filled, result = _refilled(label.shape, old, new)
+    return label.expand(filled).reshape(result)
+
+
+@lru_cache(maxsize=1024)  # graphs come again with every step
+def _refilled(label: torch.Size, old: torch.Size, new: torch.Size) -> tuple[list[int], list[int]]:
+    """To which shape a label of an output ``old`` is expanded, and then reshaped, for an input ``new``."""
     filled: list[int] = []
     result: list[int] = []
     i = j = 0
@@ -219,11 +263,11 @@ def _reshaped(label: Tensor, old: torch.Size, new: torch.Size) -> Tensor:
         while first.numel() != second.numel() or not (first or second):
             shorter = first.numel() < second.numel()
             first, second = (old[i : i + len(first) + 1], second) if shorter else (first, new[j : j + len(second) + 1])
-        varies = any(size > 1 for size in label.shape[i : i + len(first)])
+        varies = any(size > 1 for size in label[i : i + len(first)])
         filled += first if varies else [1] * len(first)
         result += second if varies else [1] * len(second)
         i, j = i + len(first), j + len(second)
-    return label.expand(filled).reshape(result)
+    return filled, result
 
 
 def _signed(saved: Any) -> int:
@@ -241,7 +285,8 @@ def _compact(label: Tensor) -> Tensor:
 
 
 def _shape(edge: tuple[Any, int]) -> torch.Size:
-    return torch.Size(edge[0]._input_metadata[edge[1]].shape)
+    node, output = edge
+    return torch.Size(node._input_metadata[output].shape)
 
 
 def _shrunk(label: Tensor, shape: torch.Size, clash: _Clash) -> Tensor:
