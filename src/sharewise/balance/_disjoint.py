@@ -192,7 +192,8 @@ def _by_structure(problem: Problem, plan: Plan, meeting: Meeting) -> Taken | Non
         outputs[node] = Output.of(node, gradient, owners[node].to(gradient.device))
     factors = _resolve(problem, plan, outputs, view_of)
     used = [i not in plan.alone or any(i in several for several in reached) for i in range(len(problem.targets))]
-    return Taken(Rows(problem.targets, blocks, members, used, factors), mine, [bool(several) for several in reached])
+    rows_taken = Rows(problem.targets, blocks, members, used, factors, _channels_last(problem, plan))
+    return Taken(rows_taken, mine, [bool(several) for several in reached])
 
 
 def _descend(
@@ -244,6 +245,13 @@ def _resolve(
     return factors
 
 
+def _channels_last(problem: Problem, plan: Plan) -> frozenset[int]:
+    """The convolutions whose rows are formed as products of unfolded inputs."""
+    formed = (i for i in range(len(problem.targets)) if i not in plan.alone and i not in plan.products)
+    found = ((i, problem.readings[i]) for i in formed)
+    return frozenset(i for i, readings in found if readings is not None and readings[0].layout[0] == "convolution")
+
+
 def _by_code(problem: Problem) -> Taken | None:
     """Two passes of the sum of the losses, where the graph does not tell whose the examples are."""
     plan = _plan(problem, by_operation=True)
@@ -262,4 +270,6 @@ def _by_code(problem: Problem) -> Taken | None:
         for t in out.owner[out.gradient.reshape(len(out.owner), -1).any(dim=1)].unique()
     }
     reached = [t in touched or reaches(loss, problem.targets) for t, loss in enumerate(problem.losses)]
-    return Taken(Rows(problem.targets, blocks, members, [True] * len(problem.targets), factors), mine, reached)
+    used = [True] * len(problem.targets)
+    rows = Rows(problem.targets, blocks, members, used, factors, _channels_last(problem, plan))
+    return Taken(rows, mine, reached)

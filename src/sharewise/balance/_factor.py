@@ -52,13 +52,13 @@ class Factor:
         mixed = weighted_sum(weights, self.outputs.flatten(1), wide=True).unflatten(0, self.outputs.shape[1:])
         inputs = self.inputs.to(mixed)
         found = inputs.T @ mixed if self.transposed else mixed.T @ inputs
-        return found.reshape(self.weight.shape).to(self.weight)
+        return weight_shaped(found, self.weight).to(self.weight)
 
     def formed(self) -> Tensor:
         """The rows themselves ``[m, numel]``."""
         outputs = widened(self.outputs, torch.float32)
         rows = outputs.transpose(1, 2) @ self.inputs.to(outputs)
-        return (rows.transpose(1, 2) if self.transposed else rows).flatten(1).to(self.weight)
+        return weight_shaped(rows.transpose(1, 2) if self.transposed else rows, self.weight).flatten(1).to(self.weight)
 
     def select(self, keep: Sequence[int]) -> Factor:
         """The rows at these positions; -1 stands for a row of zeros."""
@@ -115,6 +115,17 @@ class IndexFactor(Factor):
     def finite(self, task: int) -> bool:
         """See :meth:`Factor.finite`."""
         return bool(torch.isfinite(self.outputs[task]).all())
+
+
+def weight_shaped(product: Tensor, weight: Tensor) -> Tensor:
+    """A product of outputs and inputs ``[*, d_out, d_in]`` as the weight lies, ``[*, *weight.shape]``.
+
+    Inputs of a convolution have the places of its kernel first and the channels last, as they are unfolded fastest.
+    """
+    if weight.dim() == 2:
+        return product
+    wide_out, channels, *kernel = weight.shape
+    return product.reshape(*product.shape[:-2], wide_out, *kernel, channels).movedim(-1, -1 - len(kernel))
 
 
 def take(rows: Tensor, keep: Sequence[int]) -> Tensor:

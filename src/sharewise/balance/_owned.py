@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ._factor import weight_shaped
 from ._gram import inner_products, widened
 
 _FORMED = 1 << 22  # entries of rows formed at a time
@@ -44,12 +45,12 @@ class OwnedFactor:
         mixed = wide * weights.to(wide)[self.owner][:, None]
         inputs = self.inputs.to(mixed)
         found = inputs.T @ mixed if self.transposed else mixed.T @ inputs
-        return found.reshape(self.weight.shape).to(self.weight)
+        return weight_shaped(found, self.weight).to(self.weight)
 
     def formed(self) -> Tensor:
         """The rows themselves ``[m, numel]``."""
         rows = torch.cat(list(self._slices(torch.float32)), dim=1).unflatten(1, (-1, self.inputs.shape[1]))
-        return (rows.transpose(1, 2) if self.transposed else rows).flatten(1).to(self.weight)
+        return weight_shaped(rows.transpose(1, 2) if self.transposed else rows, self.weight).flatten(1).to(self.weight)
 
     def select(self, keep: Sequence[int]) -> OwnedFactor:
         """The rows at these positions; -1 stands for a row of zeros."""

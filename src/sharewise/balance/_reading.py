@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from ._factor import Factor, IndexFactor
@@ -23,11 +23,11 @@ class Reading:
     Args:
         node: the operation; the backward pass is to stop at its output.
         count, wide_in, wide_out: N, d_in and d_out of the use.
-        inputs: gives A when called (and unpacks what a checkpoint has to recompute).
+        inputs: gives A when called (and unpacks what a checkpoint has to recompute); for a convolution the unfolded
+            input, channels last (see ``weight_shaped``).
         place: shows a buffer ``[m, N, d_out]`` in the shape of gradients of the output ``[m, ...]``.
         make: weight, A and D to a factor.
         layout: uses of one weight go into one factor if they agree in it.
-        columns: gives A for each of B images, ``[B, d_in, N / B]``, as unfolding makes it.
     """
 
     node: Any
@@ -38,7 +38,6 @@ class Reading:
     place: Callable[[Tensor], Tensor]
     make: Callable[[Tensor, Tensor, Tensor], Factor] = Factor
     layout: tuple[Any, ...] = ()
-    columns: Callable[[], Tensor] | None = None
 
     @property
     def edge(self) -> GradientEdge:
@@ -144,26 +143,41 @@ def _read_convolution(use: Use, weight: Tensor) -> Reading | None:
     def place(buffer: Tensor) -> Tensor:
         return buffer.view(len(buffer), batch, math.prod(space), channels).transpose(2, 3).unflatten(3, space)
 
-    columns = partial(_unfold, node, tuple(weight.shape[2:]))
     return Reading(
         node,
         batch * math.prod(space),
         math.prod(weight.shape[1:]),
         channels,
-        lambda: columns().transpose(1, 2).flatten(0, 1),
+        partial(_unfold, node, tuple(weight.shape[2:]), tuple(space)),
         place,
         layout=("convolution",),
-        columns=columns,
     )
 
 
-def _unfold(node: Any, kernel: tuple[int, ...]) -> Tensor:
-    """The input a convolution sees at each place of its output: ``[images, channels * kernel, places]``."""
-    image, pad, stride, dilation = node._saved_input, node._saved_padding, node._saved_stride, node._saved_dilation
-    if len(kernel) == 1:
-        image, kernel = image.unsqueeze(2), (1, *kernel)
-        pad, stride, dilation = (0, *pad), (1, *stride), (1, *dilation)
-    return nn.functional.unfold(image, kernel, dilation=dilation, padding=pad, stride=stride)
+def _unfold(node: Any, kernel: tuple[int, ...], space: tuple[int, ...]) -> Tensor:
+    """The input a convolution sees at each place of its output: ``[images * places, kernel * channels]``.
+
+    Whole runs of channels are copied: several times faster than ``torch.nn.functional.unfold``.
+    """
+    images = node._saved_input.detach().movedim(1, -1)  # [B, *sizes, channels]
+    count, *sizes, channels = images.shape
+    pads, strides, dilations = node._saved_padding, node._saved_stride, node._saved_dilation
+    padded = images.new_zeros(count, *(n + 2 * pad for n, pad in zip(sizes, pads, strict=True)), channels)
+    inner = padded
+    for axis, (n, pad) in enumerate(zip(sizes, pads, strict=True)):
+        inner = inner.narrow(axis + 1, pad, n)
+    inner.copy_(images)
+    first, *steps, last = padded.stride()
+    windows = padded.as_strided(
+        (count, *space, *kernel, channels),
+        (
+            first,
+            *(step * by for step, by in zip(steps, strides, strict=True)),
+            *(step * by for step, by in zip(steps, dilations, strict=True)),
+            last,
+        ),
+    )
+    return windows.reshape(count * math.prod(space), -1)
 
 
 def _read_embedding(use: Use, weight: Tensor) -> Reading | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from ._factor import take
+from ._factor import take, weight_shaped
 from ._gram import Products, gram_matrix, weighted_sum
 from ._reducer import Reducer
 from ._room import Room
@@ -25,6 +25,7 @@ class Rows:
         members: for each block, the positions of the tensors whose entries its columns hold, in order.
         used: for each tensor, whether any loss depends on it.
         factors: position of a tensor -> its rows as products, for tensors that are in no block.
+        channels_last: positions of the convolutions whose columns are in that order.
     """
 
     targets: Sequence[Tensor]
@@ -32,6 +33,7 @@ class Rows:
     members: list[list[int]]
     used: list[bool]
     factors: dict[int, Products] = field(default_factory=dict)
+    channels_last: frozenset[int] = frozenset()
 
     def gram(self, other: Rows | None = None) -> Tensor:
         """Inner products ``[m, m]`` in float64, with the rows of another batch if given; see ``gram_matrix``."""
@@ -102,7 +104,8 @@ class Rows:
     def _alike(self, other: Rows) -> bool:
         same = [id(p) for p in self.targets] == [id(p) for p in other.targets]
         kinds = [{i: type(f) for i, f in rows.factors.items()} for rows in (self, other)]
-        return same and self.members == other.members and kinds[0] == kinds[1]
+        order = self.channels_last == other.channels_last
+        return same and self.members == other.members and kinds[0] == kinds[1] and order
 
     def _formed(self) -> list[Tensor]:
         """All rows, a block a tensor in the order of the targets."""
@@ -114,7 +117,7 @@ class Rows:
         found: dict[int, Tensor | Products] = {**self.factors}
         for block, places in zip(self.blocks, self.members, strict=True):
             pieces = block.split([self.targets[i].numel() for i in places], dim=1)
-            found.update(zip(places, pieces, strict=True))
+            found.update((i, self._shaped(i, piece).flatten(1)) for i, piece in zip(places, pieces, strict=True))
         return found
 
     def join(self, other: Rows) -> Rows:
@@ -128,6 +131,7 @@ class Rows:
             self.members + members,
             self.used + other.used,
             factors,
+            self.channels_last | {i + count for i in other.channels_last},
         )
 
     def scale(self, factor: float) -> None:
@@ -151,8 +155,15 @@ class Rows:
         for flat, places in zip(flats, self.members, strict=True):
             sizes = [self.targets[i].numel() for i in places]
             for i, piece in zip(places, flat.split(sizes), strict=True):
-                pieces[i] = piece.view(self.targets[i].shape).to(self.targets[i])
+                pieces[i] = self._shaped(i, piece[None])[0].to(self.targets[i])
         return pieces
+
+    def _shaped(self, position: int, rows: Tensor) -> Tensor:
+        """Columns of a tensor ``[k, numel]`` as ``[k, *shape]``."""
+        target = self.targets[position]
+        if position in self.channels_last:
+            return weight_shaped(rows.view(len(rows), len(target), -1), target)
+        return rows.view(len(rows), *target.shape)
 
 
 def _sum(one: Rows, two: Rows) -> Rows:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ._factor import Factor
 from ._owned import OwnedFactor
 from ._reading import Reading, begin_factor
-from ._sinks import add_product
+from ._sinks import add_products
 from ._uses import Use
 
 
@@ -56,30 +56,30 @@ def picked_factor(weight: Tensor, readings: Sequence[Reading], outputs: Sequence
 
 @torch.no_grad()
 def form_product(view: Tensor, readings: Sequence[Reading], outputs: Sequence[Output]) -> None:
-    """The rows of a weight ``[m, *shape]``: the product of each task's own places, written in place."""
+    """The rows of a weight ``[m, *shape]``: the product of each task's own places, written in place.
+
+    Those of a convolution lie with channels last (``Rows.channels_last``).
+    """
     begun: set[int] = set()
     for reading, out in zip(readings, outputs, strict=True):
-        for t, mine, inputs in _pieces(reading, out, len(view)):
-            add_product(view[t], mine, inputs, reading, begin=t not in begun)
-            begun.add(t)
+        add_products(view, _pieces(_flat(reading, out), reading.inputs().detach()), reading, begun)
     for t in set(range(len(view))) - begun:
         view[t].zero_()
 
 
-def _pieces(reading: Reading, out: Output, tasks: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """``(task, outputs [N_t, d_out], inputs [N_t, d_in])``, several times for a task with several images."""
-    if reading.columns is not None:
-        images = zip(out.owner.tolist(), out.gradient.flatten(2), reading.columns().detach(), strict=True)
-        yield from ((t, mine.T, seen.T) for t, mine, seen in images)
-        return
-    gradient, owner = _flat(reading, out)
-    inputs = reading.inputs().detach()
-    if bool((owner[1:] < owner[:-1]).any()):
+def _pieces(out: Output, inputs: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """``(task, outputs [N_t, d_out], inputs [N_t, d_in])``, several times for a task whose places lie apart.
+
+    Adding to a row once more costs its entries; where that is more than copying all places, they are sorted first.
+    """
+    gradient, owner = out
+    tasks, counts = (x.tolist() for x in torch.unique_consecutive(owner, return_counts=True))
+    wide_out, wide_in = gradient.shape[1], inputs.shape[1]
+    if (len(tasks) - len(set(tasks))) * wide_out * wide_in > len(owner) * (wide_out + wide_in):
         order = owner.argsort(stable=True)
-        gradient, inputs, owner = (x.index_select(0, order) for x in (gradient, inputs, owner))
-    counts = torch.bincount(owner, minlength=tasks).tolist()
-    pieces = zip(gradient.split(counts), inputs.split(counts), counts, strict=True)
-    yield from ((t, mine, seen) for t, (mine, seen, count) in enumerate(pieces) if count)
+        gradient, inputs = gradient.index_select(0, order), inputs.index_select(0, order)
+        tasks, counts = (x.tolist() for x in torch.unique(owner, return_counts=True))
+    return zip(tasks, gradient.split(counts), inputs.split(counts), strict=True)
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -108,13 +108,28 @@ class BiasSink:
 @torch.no_grad()
 def add_product(row: Tensor, outputs: Tensor, inputs: Tensor, reading: Reading, *, begin: bool) -> None:
     """``row = outputs^T inputs``, or ``row +=`` that, for a weight's row and ``[N, d_out]``, ``[N, d_in]``."""
+    with full_precision(row):
+        _add_product(row, outputs, inputs, reading, begin)
+
+
+@torch.no_grad()
+def add_products(
+    rows: Tensor, pieces: Iterable[tuple[int, Tensor, Tensor]], reading: Reading, begun: set[int]
+) -> None:
+    """:func:`add_product` for many ``(task, outputs, inputs)``; ``begun``: tasks whose row holds something already."""
+    with full_precision(rows):
+        for task, outputs, inputs in pieces:
+            _add_product(rows[task], outputs, inputs, reading, task not in begun)
+            begun.add(task)
+
+
+def _add_product(row: Tensor, outputs: Tensor, inputs: Tensor, reading: Reading, begin: bool) -> None:
     left, right = (inputs, outputs) if reading.transposed else (outputs, inputs)
     shown = row.view(left.shape[1], right.shape[1])
-    with full_precision(row):
-        if not row.dtype == left.dtype == right.dtype:
-            product = left.T @ right.to(left)
-            shown.copy_(product) if begin else shown.add_(product)
-        elif begin:
-            torch.mm(left.T, right, out=shown)
-        else:
-            shown.addmm_(left.T, right)
+    if not row.dtype == left.dtype == right.dtype:
+        product = left.T @ right.to(left)
+        shown.copy_(product) if begin else shown.add_(product)
+    elif begin:
+        torch.mm(left.T, right, out=shown)
+    else:
+        shown.addmm_(left.T, right)
