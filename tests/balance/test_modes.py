@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +9,7 @@ from torch._functorch import config as functorch
 
 import sharewise as sw
 from helpers.architectures import MIXING, TRUNKS, Tasks
+from helpers.exact import check_step, forbid
 from helpers.shared_net import flat, jacobian
 from sharewise.balance import create, measure
 from sharewise.balance._factor import Factor, IndexFactor
@@ -18,27 +17,11 @@ from sharewise.balance._owned import OwnedFactor
 from sharewise.balance._take import take_rows
 from sharewise.errors import BalanceError, OptionError
 
-Losses = Callable[[Tasks], dict[str, Tensor]]
-
 
 def products(losses: dict[str, Tensor], shared: list[nn.Parameter], mode: str = "gram") -> list[type]:
     """The kinds of factors a mode keeps."""
     taken = take_rows(list(losses.values()), shared, None, mode=mode, keep=True)
     return [type(f) for f in taken.rows.factors.values()]
-
-
-def check_step(model: Tasks, losses: Losses, mode: str) -> None:
-    """The Gram matrix, the direction and the heads' gradients are those of plain autograd."""
-    shared = model.shared()
-    rows = jacobian(losses(model), shared)
-    want = create("pcgrad").aggregate(rows, names=list(losses(model)))
-    alone = torch.autograd.grad(sum(losses(model).values()), list(model.heads.parameters()), allow_unused=True)
-    balance = sw.backward(losses(model), create("pcgrad"), shared=shared, mode=mode)
-    scale = float(rows.norm()) ** 2
-    assert torch.allclose(balance.gram, rows @ rows.T, rtol=1e-12, atol=1e-14 * scale)
-    assert torch.allclose(flat(shared), want, rtol=1e-11, atol=1e-13 * float(rows.norm()))
-    for p, g in zip(model.heads.parameters(), alone, strict=True):
-        assert torch.allclose(p.grad, g, rtol=1e-12)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -84,13 +67,6 @@ def test_which_weights_are_kept_as_products(monkeypatch: pytest.MonkeyPatch) -> 
         assert len(products(model.losses(), model.shared())) == count, name
 
 
-def forbid(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError(f"{name} was called")
-
-    monkeypatch.setattr(f"sharewise.balance.{name}", refuse)
-
-
 @pytest.mark.parametrize("name", [n for n in TRUNKS if n not in MIXING])
 def test_whose_the_examples_are_is_read_from_the_graph(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     forbid(monkeypatch, "_disjoint._by_code")  # no second pass
@@ -131,7 +107,8 @@ def test_tasks_in_one_batch_pass_what_they_share_once() -> None:
 
 
 def test_which_owned_weights_are_kept_as_products() -> None:
-    assert products(Tasks("linear and layer norm", 5).losses_of_passes(), None) == [OwnedFactor]
+    # 40 rows: 40^2 * (20 + 16) < 2 * 8 * (8 + 20) * 20 * 16, and so for 16 -> 6, but 1600 * 24 > 448 * 80 for 4 -> 20.
+    assert products(Tasks("linear and layer norm", 8).losses_of_passes(), None) == [OwnedFactor, OwnedFactor]
     model = Tasks("embedding")  # 45 words, 50 entries; in one batch of 15
     for losses in (model.losses_of_passes(), model.losses_apart()):
         assert products(losses, model.shared()) == [IndexFactor, OwnedFactor]

@@ -15,6 +15,7 @@ from torch.autograd.graph import GradientEdge
 
 from ..errors import BalanceError
 from ._graph import SHARED
+from ._owners import KnownOwners
 from ._passes import OwnGradients
 from ._segments import Output, as_places
 
@@ -62,12 +63,13 @@ def outputs_by_code(
     powers = torch.ldexp(plain, (torch.arange(len(losses)) - len(losses) // 2).to(plain.device))
     coded = torch.autograd.grad(stacked, edges, powers, retain_graph=True, allow_unused=True)
     outputs = {}
+    known = KnownOwners()
     for node, gradient, other in zip(operations, gradients, coded, strict=True):
         if nodes[node] == SHARED and other is not None:
-            owner: Tensor | int = _owner(gradient, as_places(node, other.detach()), len(losses))
+            owner = _owner(gradient, as_places(node, other.detach()), len(losses))
         else:
-            owner = max(nodes[node], 0)
-        outputs[node] = Output.of(node, gradient, owner)
+            owner = torch.full((len(gradient),), max(nodes[node], 0), device=gradient.device)
+        outputs[node] = Output(gradient, known.find(owner))
     return outputs, mine
 
 

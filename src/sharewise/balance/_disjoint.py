@@ -9,7 +9,7 @@ the graph has operations that are not known there, from a second pass (:mod:`sha
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -21,12 +21,14 @@ from ._coded import MIXED, outputs_by_code
 from ._gram import Products
 from ._graph import SHARED, Leaves, reaches
 from ._meeting import Meeting, find_meeting
+from ._own_passes import Clash, Kept, Meet, pass_own
+from ._owners import KnownOwners
 from ._ownership import follow
-from ._passes import OwnGradients, Taken, in_loop
+from ._passes import OwnGradients, Taken
 from ._reading import Reading, worthwhile_apart
 from ._room import Room
 from ._rows import Rows, row_buffers
-from ._segments import Output, form_others, form_product, owned_factor, picked_factor
+from ._segments import Output, as_places, form_others, form_product, owned_factor, picked_factor
 from ._sinks import RowSink, Sink
 from ._uses import Use
 
@@ -46,60 +48,6 @@ class Problem:
     batches: int
     keep: bool
     room: Room
-
-
-class Clash(Exception):
-    """Two tasks have a gradient at the same place."""
-
-
-@dataclass
-class Meet:
-    """The sum of the tasks' gradients where they meet, and whose each place is (see ``_ownership``)."""
-
-    edge: GradientEdge
-    target: int = -1
-    total: Tensor | None = None
-    label: Tensor = field(default_factory=lambda: torch.zeros(()))
-
-    @property
-    def places(self) -> Sequence[GradientEdge]:
-        """See :class:`Sink`."""
-        return (self.edge,)
-
-    def put(self, task: int, gradients: Sequence[Tensor | None]) -> bool:
-        """See :meth:`Sink.put`; raises :class:`Clash`."""
-        (gradient,) = gradients
-        if gradient is None:
-            return False
-        ends = (gradient,) if gradient.dim() < 2 else (gradient.amax(-1, keepdim=True), gradient.amin(-1, keepdim=True))
-        mine = torch.stack([end != 0 for end in ends]).any(0)
-        if self.total is None:
-            self.total, self.label = gradient.clone(), mine * (task + 1.0)
-            return True
-        if bool((mine & (self.label > 0)).any()):
-            raise Clash
-        self.total += gradient
-        self.label += mine * (task + 1.0)
-        return True
-
-
-@dataclass
-class Kept:
-    """The gradient of an output of one of a task's own operations."""
-
-    node: Any
-    gradient: Tensor | None = None
-    target: int = -1
-
-    @property
-    def places(self) -> Sequence[GradientEdge]:
-        """See :class:`Sink`."""
-        return (GradientEdge(self.node, 0),)
-
-    def put(self, task: int, gradients: Sequence[Tensor | None]) -> bool:
-        """See :meth:`Sink.put`."""
-        (self.gradient,) = gradients
-        return self.gradient is not None
 
 
 class Plan(NamedTuple):
@@ -177,7 +125,7 @@ def _by_structure(problem: Problem, plan: Plan, meeting: Meeting) -> Taken | Non
     above = [[p for p in several if id(p) not in meeting.below] for several in problem.own]
     keep = problem.keep or bool(plan.operations)
     try:
-        reached, mine = in_loop(problem.losses, sinks, above, problem.scale, keep)
+        reached, mine = pass_own(problem.losses, sinks, above, meeting, nodes, problem.scale, keep)
     except Clash:
         problem.room.put_back(blocks)  # for the rows as another mode takes them
         raise
@@ -187,9 +135,13 @@ def _by_structure(problem: Problem, plan: Plan, meeting: Meeting) -> Taken | Non
     if owners is None:
         problem.room.put_back(blocks)
         return None
-    outputs = {sink.node: Output.of(sink.node, _or_zeros(sink.node, sink.gradient), nodes[sink.node]) for sink in kept}
+    known, outputs = KnownOwners(), {}
+    for sink in kept:
+        places = as_places(sink.node, _or_zeros(sink.node, sink.gradient))
+        owner = torch.full((len(places),), nodes[sink.node], device=places.device)
+        outputs[sink.node] = Output(places, known.find(owner))
     for node, gradient in zip(shared, _descend(problem, meets, meeting, shared, mine), strict=True):
-        outputs[node] = Output.of(node, gradient, owners[node].to(gradient.device))
+        outputs[node] = Output(as_places(node, gradient), known.find(owners[node].to(gradient.device)))
     factors = _resolve(problem, plan, outputs, view_of)
     used = [i not in plan.alone or any(i in several for several in reached) for i in range(len(problem.targets))]
     rows_taken = Rows(problem.targets, blocks, members, used, factors, _channels_last(problem, plan))
@@ -267,7 +219,7 @@ def _by_code(problem: Problem) -> Taken | None:
     touched = {
         int(t)
         for out in outputs.values()
-        for t in out.owner[out.gradient.reshape(len(out.owner), -1).any(dim=1)].unique()
+        for t in out.owners.of[out.gradient.reshape(len(out.owners), -1).any(dim=1)].unique()
     }
     reached = [t in touched or reaches(loss, problem.targets) for t, loss in enumerate(problem.losses)]
     used = [True] * len(problem.targets)

@@ -12,10 +12,12 @@ from ._graph import SHARED
 
 
 class Meeting(NamedTuple):
-    """``edges``: where a pass of one task enters what it shares. ``inner``: the shared operations from there down to
+    """``edges``: where a pass of one task enters what it shares, and ``users`` the tasks' own operations that use
+    each. ``inner``: the shared operations from there down to
     the last one that is asked for, each after all that use its result. ``below``: leaves that lie under ``edges``."""
 
     edges: list[GradientEdge]
+    users: list[list[Any]]
     inner: list[Any]
     below: set[int]
 
@@ -50,10 +52,14 @@ def find_meeting(
                 pending.append(user)
     roots = {get_gradient_edge(loss).node for loss in losses}
     inner = _in_order(needed, users, nodes)
-    edges = {(node, nr): None for node in inner for user, nr in users.get(node, ()) if nodes[user] != SHARED}
+    edges: dict[tuple[Any, int], list[Any]] = {}
+    for node in inner:
+        for user, nr in users.get(node, ()):
+            if nodes[user] != SHARED:
+                edges.setdefault((node, nr), []).append(user)
     if roots & needed or _nested({node for node, _ in edges}, needed):
         return None
-    return Meeting([GradientEdge(node, nr) for node, nr in edges], inner, below)
+    return Meeting([GradientEdge(node, nr) for node, nr in edges], list(edges.values()), inner, below)
 
 
 def _in_order(needed: set[Any], users: Mapping[Any, list[tuple[Any, int]]], nodes: Mapping[Any, int]) -> list[Any]:

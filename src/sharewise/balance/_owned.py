@@ -12,6 +12,7 @@ from ._factor import weight_shaped
 from ._gram import inner_products, widened
 
 _FORMED = 1 << 22  # entries of rows formed at a time
+_BLOCK = 128  # examples whose pairs are looked at at a time
 
 
 @dataclass
@@ -35,9 +36,24 @@ class OwnedFactor:
         if not self._from_pairs(other):
             slices = zip(self._slices(dtype), other._slices(dtype), strict=True)
             return torch.stack([inner_products(mine, yours) for mine, yours in slices]).sum(0)
+        if other is self:
+            return self._from_half(dtype)
         products = [widened(a, dtype) @ widened(b, dtype).T for a, b in self._both(other)]
         by_task = _summed(products[0] * products[1], self.owner, self.tasks)
         return _summed(by_task.T, other.owner, other.tasks).T
+
+    def _from_half(self, dtype: torch.dtype) -> Tensor:
+        """The Gram matrix from each pair of examples once, by blocks of them."""
+        inputs, outputs = widened(self.inputs, dtype), widened(self.outputs, dtype)
+        total = torch.zeros(self.tasks, self.tasks, dtype=torch.float64, device=outputs.device)
+        for first in range(0, len(self.owner), _BLOCK):
+            block, rest = slice(first, first + _BLOCK), slice(first, None)
+            products = (inputs[rest] @ inputs[block].T) * (outputs[rest] @ outputs[block].T)
+            products[:_BLOCK].tril_()  # the pairs within the block once, too; those of an example with itself half
+            products.diagonal().mul_(0.5)
+            by_task = _summed(products, self.owner[rest], self.tasks)
+            total += _summed(by_task.T, self.owner[block], self.tasks)
+        return total + total.T
 
     def combine(self, weights: Tensor) -> Tensor:
         """``sum_t weights[t] row_t``, shaped like the weight."""
@@ -73,10 +89,9 @@ class OwnedFactor:
         return all(bool(torch.isfinite(side[mine]).all()) for side in (self.inputs, self.outputs))
 
     def _from_pairs(self, other: OwnedFactor) -> bool:
-        """Whether all pairs of examples are fewer products than forming the rows."""
-        wide_in, wide_out = self.inputs.shape[1], self.outputs.shape[1]
-        pairs = len(self.owner) * len(other.owner) * (wide_in + wide_out)
-        return pairs <= (len(self.owner) + self.tasks * other.tasks) * wide_in * wide_out
+        """Whether all pairs of examples cost less than forming the rows."""
+        pairs = len(self.owner) * len(other.owner)
+        return pairs_pay(pairs, self.tasks, self.inputs.shape[1], self.outputs.shape[1])
 
     def _both(self, other: OwnedFactor) -> list[tuple[Tensor, Tensor]]:
         return [(self.inputs, other.inputs), (self.outputs, other.outputs)]
@@ -90,6 +105,15 @@ class OwnedFactor:
         for piece in self.outputs[order].split(step, dim=1):
             mine = widened(piece, dtype).split(counts)
             yield torch.stack([(d.T @ a).flatten() for d, a in zip(mine, inputs, strict=True)])
+
+
+def pairs_pay(pairs: int, tasks: int, wide_in: int, wide_out: int) -> bool:
+    """Whether the Gram matrix of a weight costs less from all pairs of examples than from rows.
+
+    Rows ask for ``m^2 d_in d_out`` products and for being written and read once, about as much as 20 products an
+    entry; each pair for ``d_in + d_out``, which are faster for being larger (measured).
+    """
+    return pairs * (wide_in + wide_out) < 2 * tasks * (tasks + 20) * wide_in * wide_out
 
 
 def _summed(rows: Tensor, owner: Tensor, tasks: int) -> Tensor:

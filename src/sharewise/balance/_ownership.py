@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+
 def _names(functions: str) -> frozenset[str]:
     """Of the backward functions of these operations, which may come in variants."""
     return frozenset(f"{name}Backward{k}" for name in functions.split() for k in (0, 1, 2))
@@ -35,6 +36,9 @@ _MOVES = _names(
 
 # Where entries are spread, and added up with weights that are not negative: it carries labels and shows clashes.
 _SPREADS = _names("Expand Gather Index IndexSelect Mean Repeat Sum")
+
+# Operations of one argument that only pick, move or spread entries.
+PLACING = (_MOVES | _SPREADS | _names("UnsafeView View")) - _names("Cat Stack")
 
 
 def _after(count: int) -> Callable[[Any, int], range]:
@@ -187,8 +191,8 @@ def _through(
         return [_TURNS[name](node, given[0])]
     if name in _MOVES or name in _SPREADS:
         passed = _run(node, given) if name in _MOVES else clash.spread(node, given)
-        chosen = [None if passed[i] is None else _compact(passed[i]) for i in wanted]
-        return None if any(label is None for label in chosen) else chosen
+        chosen = [_compact(label) for i in wanted if (label := passed[i]) is not None]
+        return chosen if len(chosen) == len(wanted) else None
     if given.keys() != {0}:
         return None
     label = given[0]

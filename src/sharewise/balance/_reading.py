@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 from ._factor import Factor, IndexFactor
+from ._owned import pairs_pay
 from ._uses import Use
 
 
@@ -88,17 +89,12 @@ def written_in_place(readings: Sequence[Reading]) -> bool:
 
 
 def worthwhile_apart(readings: Sequence[Reading], tasks: int, batches: int) -> bool:
-    """:func:`worthwhile` where every example belongs to one task.
-
-    Formed rows ask for ``m^2 d_in d_out`` products and for being written and read once, about as much as 50 products
-    an entry; pairs of the N examples for ``N^2 (d_in + d_out)``, and twice the time a product (measured).
-    """
+    """:func:`worthwhile` where every example belongs to one task: see :func:`pairs_pay`."""
     first = readings[0]
     count = batches * sum(r.count for r in readings)
     if first.layout[0] == "embedding":
         return count < first.wide_in
-    pairs = count**2 * (first.wide_in + first.wide_out)
-    return 2 * pairs < tasks * (tasks + 50) * first.wide_in * first.wide_out
+    return pairs_pay(count**2, tasks, first.wide_in, first.wide_out)
 
 
 def begin_factor(weight: Tensor, readings: Sequence[Reading], tasks: int) -> tuple[Factor, list[Tensor]]:

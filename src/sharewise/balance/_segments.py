@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ._factor import Factor
 from ._owned import OwnedFactor
+from ._owners import Owners
 from ._reading import Reading, begin_factor
 from ._sinks import add_products
 from ._uses import Use
@@ -19,15 +20,7 @@ class Output(NamedTuple):
     """Gradient of an operation's output as ``[P, *rest]``, and whose each of the P places is."""
 
     gradient: Tensor
-    owner: Tensor
-
-    @classmethod
-    def of(cls, node: Any, gradient: Tensor, owner: Tensor | int) -> Output:
-        """Of a gradient as it comes; ``owner``: a task, or one a place."""
-        places = as_places(node, gradient)
-        if not isinstance(owner, Tensor):
-            owner = torch.full((len(places),), owner, dtype=torch.long, device=places.device)
-        return cls(places, owner)
+    owners: Owners
 
 
 def as_places(node: Any, gradient: Tensor) -> Tensor:
@@ -41,7 +34,7 @@ def owned_factor(weight: Tensor, readings: Sequence[Reading], outputs: Sequence[
     """The rows of a weight as products."""
     flat = [_flat(r, out) for r, out in zip(readings, outputs, strict=True)]
     inputs = _joined([r.inputs().detach() for r in readings])
-    gradients, owners = _joined([f.gradient for f in flat]), _joined([f.owner for f in flat])
+    gradients, owners = _joined([f.gradient for f in flat]), _joined([f.owners.of for f in flat])
     return OwnedFactor(weight, inputs, gradients, owners, tasks, readings[0].transposed)
 
 
@@ -49,7 +42,7 @@ def picked_factor(weight: Tensor, readings: Sequence[Reading], outputs: Sequence
     """Rows of an embedding with more entries than the batch has words: each word's gradient in its task's row."""
     factor, views = begin_factor(weight, readings, tasks)
     for view, out in zip(views, outputs, strict=True):
-        mine = out.owner == torch.arange(tasks, device=out.owner.device)[:, None]
+        mine = out.owners.of == torch.arange(tasks, device=out.gradient.device)[:, None]
         view.copy_((out.gradient * mine[..., None]).view_as(view))
     return factor
 
@@ -72,13 +65,12 @@ def _pieces(out: Output, inputs: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]
 
     Adding to a row once more costs its entries; where that is more than copying all places, they are sorted first.
     """
-    gradient, owner = out
-    tasks, counts = (x.tolist() for x in torch.unique_consecutive(owner, return_counts=True))
+    gradient, owners = out
+    tasks, counts = owners.runs
     wide_out, wide_in = gradient.shape[1], inputs.shape[1]
-    if (len(tasks) - len(set(tasks))) * wide_out * wide_in > len(owner) * (wide_out + wide_in):
-        order = owner.argsort(stable=True)
-        gradient, inputs = gradient.index_select(0, order), inputs.index_select(0, order)
-        tasks, counts = (x.tolist() for x in torch.unique(owner, return_counts=True))
+    if (len(tasks) - len(set(tasks))) * wide_out * wide_in > len(owners) * (wide_out + wide_in):
+        gradient, inputs = gradient.index_select(0, owners.order), inputs.index_select(0, owners.order)
+        tasks, counts = owners.sorted_runs
     return zip(tasks, gradient.split(counts), inputs.split(counts), strict=True)
 
 
@@ -98,7 +90,7 @@ def _flat(reading: Reading, out: Output) -> Output:
     flat = out.gradient.new_empty(1, reading.count, reading.wide_out)
     shown = reading.place(flat)
     shown.copy_(out.gradient.view_as(shown))
-    return Output(flat[0], out.owner.repeat_interleave(reading.count // len(out.owner)))
+    return Output(flat[0], out.owners.repeated(reading.count // len(out.owners)))
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -115,11 +107,11 @@ def _rows(use: Use, out: Output, view: Tensor) -> Tensor:
         contributions = summed(node, out.gradient)
         if contributions.shape[1:] != view.shape[1:]:  # one number for all channels
             contributions = contributions.sum(1, keepdim=True)
-        return contributions.new_zeros(tasks, *contributions.shape[1:]).index_add_(0, out.owner, contributions)
+        return out.owners.sums(contributions, tasks)
     shape = node.next_functions[use.slot][0]._input_metadata[0].shape
     rows = out.gradient.new_zeros(tasks, *shape)
-    for t in out.owner.unique().tolist():
-        mine = (out.owner == t).view(-1, *[1] * (out.gradient.dim() - 1))
+    for t in set(out.owners.runs[0]):
+        mine = (out.owners.of == t).view(-1, *[1] * (out.gradient.dim() - 1))
         whole = out.gradient.masked_fill(~mine, 0).view(node._input_metadata[0].shape)
         found = node(whole, *[None] * (len(node._input_metadata) - 1))
         part = found[use.slot] if isinstance(found, tuple) else found
@@ -128,7 +120,7 @@ def _rows(use: Use, out: Output, view: Tensor) -> Tensor:
 
 
 def _embedded(node: Any, out: Output, entries: int, tasks: int) -> Tensor:
-    places = out.owner * entries + node._saved_indices.flatten()
+    places = out.owners.of * entries + node._saved_indices.flatten()
     rows = out.gradient.new_zeros(tasks * entries, out.gradient.shape[1]).index_add_(0, places, out.gradient)
     rows = rows.view(tasks, entries, -1)
     if int(node._saved_padding_idx) < entries:

@@ -113,9 +113,7 @@ def add_product(row: Tensor, outputs: Tensor, inputs: Tensor, reading: Reading, 
 
 
 @torch.no_grad()
-def add_products(
-    rows: Tensor, pieces: Iterable[tuple[int, Tensor, Tensor]], reading: Reading, begun: set[int]
-) -> None:
+def add_products(rows: Tensor, pieces: Iterable[tuple[int, Tensor, Tensor]], reading: Reading, begun: set[int]) -> None:
     """:func:`add_product` for many ``(task, outputs, inputs)``; ``begun``: tasks whose row holds something already."""
     with full_precision(rows):
         for task, outputs, inputs in pieces:
