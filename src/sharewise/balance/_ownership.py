@@ -16,29 +16,29 @@ from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
 
-def _names(functions: str) -> frozenset[str]:
+def backward_names(functions: str) -> frozenset[str]:
     """Of the backward functions of these operations, which may come in variants."""
     return frozenset(f"{name}Backward{k}" for name in functions.split() for k in (0, 1, 2))
 
 
 # Where the gradient at a place depends on the same place of the output only (arguments may be broadcast).
-_EACH = _names(
+_EACH = backward_names(
     "Abs Add Addcdiv Addcmul Alias Clamp ClampMax ClampMin Clone Cos Div Elu Erf Exp Expm1 Gelu Hardsigmoid Hardswish "
     "Hardtanh LeakyRelu Lerp Log Log1P LogSigmoid MaskedFill Maximum Minimum Mish Mul NativeDropout Neg Pow Reciprocal "
     "Relu Rsqrt Rsub Sigmoid Silu Sin Softplus Sqrt Sub Tanh Threshold ToCopy Where"
 )
 
 # Where entries only change their places: the backward function itself carries labels.
-_MOVES = _names(
+_MOVES = backward_names(
     "Cat ConstantPadNd Flip Permute Roll Select Slice Split SplitWithSizes Squeeze Stack T Transpose Unbind "
     "UnsafeSplit Unsqueeze"
 )
 
 # Where entries are spread, and added up with weights that are not negative: it carries labels and shows clashes.
-_SPREADS = _names("Expand Gather Index IndexSelect Mean Repeat Sum")
+_SPREADS = backward_names("Expand Gather Index IndexSelect Mean Repeat Sum")
 
 # Operations of one argument that only pick, move or spread entries.
-PLACING = (_MOVES | _SPREADS | _names("UnsafeView View")) - _names("Cat Stack")
+PLACING = (_MOVES | _SPREADS | backward_names("UnsafeView View")) - backward_names("Cat Stack")
 
 
 def _after(count: int) -> Callable[[Any, int], range]:

@@ -53,6 +53,13 @@ class RowSink:
             self.view[task].copy_(gradient)
         return gradient is not None
 
+    def put_all(self, gradients: Tensor | None) -> None:
+        """:meth:`put` for all tasks ``[m, *shape]`` at once."""
+        if gradients is None:
+            self.view.zero_()
+        else:
+            self.view.copy_(gradients)
+
 
 class ProductSink:
     """The pass stops at the outputs of a weight's layer, and the product with its inputs is written in place.

@@ -18,6 +18,7 @@ from ._reducer import Reducer
 from ._room import Room
 from ._rows import Rows, row_buffers
 from ._sinks import BiasSink, ProductSink, RowSink, Sink
+from ._together import in_one_pass
 from ._uses import Use, find_uses
 
 MODES = ("auto", "loop", "batched", "gram", "disjoint", "representation")
@@ -96,6 +97,7 @@ def take_rows(
         return Taken(rows, mine, [reaches(loss, targets) for loss in losses])
     uses = find_uses(leaves.nodes, targets) if representation is None else [[] for _ in targets]
     readings = [read_uses(found, target) for found, target in zip(uses, targets, strict=True)]
+    problem = None
     if mode in _PRODUCTS and len(losses) > 1:
         problem = Problem(losses, targets, own, leaves, uses, readings, labels or {}, scale, batches, keep, room)
         taken = take_disjoint(problem, must=mode == "disjoint")
@@ -109,7 +111,10 @@ def take_rows(
     sinks += [
         _formed(targets[i], uses[i], readings[i], view, i, stopped) for i, view in zip(formed, views, strict=True)
     ]
-    reached, mine = in_loop(losses, [sinks] * len(losses), own, scale, keep)
+    together = in_one_pass(problem, sinks, formed, factors) if problem is not None and factors else None
+    if together is None:
+        together = in_loop(losses, [sinks] * len(losses), own, scale, keep)
+    reached, mine = together
     used = set().union(*reached)
     rows = Rows(targets, blocks, members, [i in used for i in range(len(targets))], factors)
     return Taken(rows, mine, [bool(r) for r in reached])
