@@ -14,6 +14,7 @@ from sharewise.merge._reading import Job, Memory, Part, Reading
 from sharewise.merge._registry import method
 from sharewise.merge._select import select
 from sharewise.merge._sources import StateSource
+from sharewise.merge.methods._sce import variance
 from sharewise.merge.methods._spectral import orthogonal
 
 
@@ -151,6 +152,15 @@ def test_emr_restores_the_norm_of_each_task() -> None:
         assert torch.allclose(found.abs().sum(), row.abs().sum(), rtol=1e-5)
         assert bool((found * row >= 0).all())
     assert torch.allclose(merged("emr", a, a, task="m0"), a, atol=1e-5)
+
+
+@pytest.mark.parametrize("models", [1, 2, 3, 7])
+def test_variance_over_models(models: int) -> None:
+    """As torch's; exactly 0 where all agree, though a third of 0.1 three times is not 0.1."""
+    rows = torch.randn(models, 500, generator=torch.Generator().manual_seed(0))
+    rows[:, :100] = rows[0, :100].clone()
+    assert torch.allclose(variance(rows)[0], rows.var(0, correction=0), rtol=1e-5, atol=0)
+    assert not variance(rows)[0, :100].any()
 
 
 def test_lines_scales_by_depth() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,6 +66,17 @@ def _plain(values: Tensor) -> list[float | None]:
     return [float(v) if v.isfinite() else None for v in values]
 
 
+def _conflicts(rows: Sequence[Tensor]) -> int:
+    """At how many entries two of the rows have opposite signs: the largest is positive and the smallest negative."""
+    if len(rows) == 2:
+        return int(np.count_nonzero(torch.mul(*rows).numpy() < 0))
+    most, least = rows[0].clone(), rows[0].clone()
+    for row in rows[1:]:
+        torch.maximum(most, row, out=most)
+        torch.minimum(least, row, out=least)
+    return int(np.count_nonzero((most.numpy() > 0) & (least.numpy() < 0)))
+
+
 @dataclass
 class Recorder:
     """Watches an engine; one tally a tensor. A tensor is worked on by one thread, so nothing is locked."""
@@ -74,12 +86,9 @@ class Recorder:
 
     def observe(self, job: Job, rows: Tensor, merged: Tensor) -> None:
         """Add a block."""
-        flat = torch.cat([rows.flatten(1), merged.reshape(1, -1)])
-        conflicts = 0
-        if job.base is not None and len(rows) > 1:
-            opposed = flat[0] * flat[1] < 0 if len(rows) == 2 else (flat[:-1].amax(0) > 0) & (flat[:-1].amin(0) < 0)
-            conflicts = int(torch.count_nonzero(opposed))
-        tally = Tally(gram(flat), conflicts, flat.shape[1])
+        flat = [*rows.flatten(1), merged.reshape(-1)]
+        conflicts = _conflicts(flat[:-1]) if job.base is not None else 0
+        tally = Tally(gram(flat), conflicts, len(flat[0]))
         self.tallies[job.name] = self.tallies[job.name] + tally if job.name in self.tallies else tally
         self.jobs[job.name] = job
 

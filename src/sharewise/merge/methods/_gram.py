@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,19 +12,24 @@ from torch import Tensor
 from .._method import Block, Method, Stack
 from ._linear import weighted_sum
 
+_PART = 65_536
 
-def gram(rows: Tensor) -> Tensor:
+
+def gram(rows: Sequence[Tensor] | Tensor) -> Tensor:
     """Inner products ``[n, n]`` in float64 of rows ``[n, ...]``; partial sums over 65,536 entries stay float32."""
-    flat = rows.reshape(len(rows), -1)
-    total = torch.zeros(len(flat), len(flat), dtype=torch.float64)
-    for part in flat.split(65_536, dim=1):
-        if len(flat) > 4:
-            total += (part @ part.T).double()
-            continue
-        for i in range(len(flat)):  # one matrix product of so few rows is slower than its dot products
-            for j in range(i + 1):
-                total[i, j] += float(torch.dot(part[i], part[j]))
-    return total if len(flat) > 4 else total.tril() + total.tril(-1).T
+    n = len(rows)
+    parts = [row.reshape(-1).split(_PART) for row in rows]
+    if n > 4:
+        return sum((_products(torch.stack(part)) for part in zip(*parts, strict=True)), torch.zeros(n, n).double())
+    total = [[0.0] * n for _ in range(n)]
+    for i in range(n):  # one matrix product of so few rows is slower than its dot products
+        for j in range(i + 1):
+            total[i][j] = total[j][i] = sum(float(torch.dot(*pair)) for pair in zip(parts[i], parts[j], strict=True))
+    return torch.tensor(total, dtype=torch.float64)
+
+
+def _products(rows: Tensor) -> Tensor:
+    return (rows @ rows.T).double()
 
 
 class GramMethod(Method):
