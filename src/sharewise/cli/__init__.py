@@ -6,6 +6,7 @@ import errno
 import sys
 
 from ..errors import SharewiseError
+from ._process import leave
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,6 +26,14 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         code = _usage(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def run() -> None:
+    """:func:`main` as a process of its own, which it ends."""
+    try:
+        main()
+    except SystemExit as ended:
+        leave(ended.code if isinstance(ended.code, int) else 0)
 
 
 def _usage(error: Exception) -> int:

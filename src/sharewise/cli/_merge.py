@@ -10,6 +10,7 @@ import typer
 
 from ..errors import OptionError
 from . import _options as o
+from ._process import loading
 
 if TYPE_CHECKING:
     from ..merge import Forecast
@@ -36,9 +37,10 @@ def merge(
 
     Example: `sharewise merge plan.yaml merged --dry-run`
     """
-    from ..merge import merge as run
-    from ..merge import open_plan
-    from ._progress import bar
+    with loading():
+        from ..merge import merge as run
+        from ..merge import open_plan
+        from ._progress import bar
 
     size = bytes_of(shard_size)
     if dry_run:
