@@ -6,9 +6,9 @@ import csv
 import gzip
 import json
 from collections.abc import Iterator
-from functools import partial
 from itertools import product
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from sharewise.errors import DataError
 from sharewise.merge import collect_gram
+from sharewise.systems import Result, get
 from sharewise.systems.merging import _text
 from sharewise.systems.merging._arms import Scale, arms
 from sharewise.systems.merging._bed import HEAD
@@ -28,6 +29,8 @@ from sharewise.systems.merging._transformer import read_transformer
 tokenizers = pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
 
+ROOT = Path(__file__).parents[3]
+KEPT, PAGE = ROOT / "ledger" / "model-merging-text.json", ROOT / "docs" / "systems" / "model-merging.md"
 WHO, DOES, WHAT = ("ada", "ben", "cleo", "dan"), ("likes", "hates", "paints", "sells"), ("tea", "maps", "null", "kites")
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WHO, *DOES, *WHAT, ".", "?"]
 SIZES = TextSizes(trained=1, tokens=8, counts=(8, 4, 16), tuning=Recipe(2, 4, 3e-3))
@@ -187,16 +190,19 @@ def test_every_arm_runs_and_repeats(data: Path) -> None:
 
 
 def test_conflict_by_hand(data: Path) -> None:
+    """One task moves all weights down where the others move them up; biases all move up."""
     bed = SIZES.of(0)
-    step = {name: torch.full_like(value, 0.5) for name, value in bed.base.items()}
-    first, second, *rest = bed.experts
-    for task, sign in {first: 1, second: -1, **dict.fromkeys(rest, 1)}.items():
-        bed.experts[task] = {name: value + sign * step[name] for name, value in bed.base.items()}
-    found = partial(TEXT_ARMS["experts"], Scale(SIZES))(0)
-    # Of the pairs of T task vectors, T - 1 are opposite and the others equal; every entry is in conflict.
-    pairs = len(bed.tasks) * (len(bed.tasks) - 1) // 2
-    assert found["cosine"] == pytest.approx((pairs - 2 * (len(bed.tasks) - 1)) / pairs, abs=1e-3)
-    assert found["highest_cosine"] == pytest.approx(1, abs=1e-3) and found["sign_conflict"] == 1
+    other, *_ = bed.experts
+    for task in bed.experts:
+        signs = {name: -1 if task == other and name.endswith("weight") else 1 for name in bed.base}
+        bed.experts[task] = {name: value + 0.5 * signs[name] for name, value in bed.base.items()}
+    found = TEXT_ARMS["experts"](Scale(SIZES), 0)
+    entries = {name: value.numel() for name, value in bed.base.items()}
+    weights = sum(n for name, n in entries.items() if name.endswith("weight")) / sum(entries.values())
+    # Three of the six pairs of four task vectors have the other one in them.
+    assert found["cosine"] == pytest.approx((3 + 3 * (1 - 2 * weights)) / 6, abs=1e-3)
+    assert found["highest_cosine"] == pytest.approx(1, abs=1e-3)
+    assert found["sign_conflict"] == pytest.approx(weights)
 
 
 def test_what_is_missing_or_wrong_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,3 +227,17 @@ def test_what_is_missing_or_wrong_is_named(data: Path, monkeypatch: pytest.Monke
     monkeypatch.delenv("SHAREWISE_DATA")
     with pytest.raises(DataError, match="set SHAREWISE_DATA to that folder"):
         text_bed(0, SIZES)
+
+
+@pytest.mark.skipif(not KEPT.exists(), reason="not in the ledger yet")
+def test_the_page_has_the_ledger_s_numbers() -> None:
+    kept, system = Result.load(KEPT), get("model-merging-text")
+    assert kept.remarks == list(system.remarks) and set(kept.arms) == set(TEXT_ARMS)
+    assert kept.assumptions == list(system.assumptions) and kept.data == system.data
+    page = PAGE.read_text(encoding="utf-8").split("On text, over")[1]
+    mean = {arm: {name: fmean(values) for name, values in found.items()} for arm, found in kept.arms.items()}
+    for arm, found in mean.items():
+        assert f"| `{arm}` | {100 * found['accuracy']:.1f} | {100 * found['worst_drop']:.1f} |" in page, arm
+    experts = mean["experts"]
+    assert f"mean cosine of {experts['cosine']:.2f}" in page
+    assert f"{100 * experts['sign_conflict']:.0f} % of the entries" in page
