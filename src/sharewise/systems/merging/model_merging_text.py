@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .._registry import Scale, system
 from .model_merging import PAPER
-from .model_merging_emoji import CLAIMS
+from .model_merging_emoji import order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     paper=PAPER,
     family="merging",
     data="real: SST-2, Subj, AG News and OLID (research use), read by all-MiniLM-L6-v2 (Apache-2.0)",
-    claims=CLAIMS,
+    claims=order(64),
     reading="ours",
     assumptions=[
         "All that the system model-merging assumes. The claims are its order of methods, without margins.",
@@ -31,6 +31,15 @@ if TYPE_CHECKING:
         "Texts are cut after 24 tokens.",
         "Every method may score 6 settings on validation data, sizes between 0.25 and 4; its other parameters are its "
         "paper's. RegMean and RegMean++ see 64 training texts a task.",
+    ],
+    remarks=[
+        "RegMean is 4.8 points above the average and 2.8 below task arithmetic. Task arithmetic chooses its size on "
+        "validation data, from 0.4 to 1.3 times the sum of the task vectors where an average has 0.25; RegMean has none "
+        "to choose.",
+        "Task arithmetic keeps 98.7 % of the experts' accuracy, and the inconclusive claims are about differences of "
+        "less than 1.2 points. The task vectors are as good as orthogonal (mean cosine 0.02), so that hardly anything "
+        "is lost that a method could win back: EMR is level with the experts.",
+        "Iso-C takes the largest size on every seed, so that its range ends too early.",
     ],
 )
 def arms(scale: Scale) -> Mapping[str, Callable[[int], dict[str, float]]]:
