@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     ],
     remarks=[
         "RegMean is 4.8 points above the average and 2.8 below task arithmetic. Task arithmetic chooses its size on "
-        "validation data, from 0.4 to 1.3 times the sum of the task vectors where an average has 0.25; RegMean has none "
-        "to choose.",
+        "validation data, from 0.4 to 1.3 times the sum of the task vectors where an average has 0.25; RegMean has "
+        "none to choose.",
         "Task arithmetic keeps 98.7 % of the experts' accuracy, and the inconclusive claims are about differences of "
         "less than 1.2 points. The task vectors are as good as orthogonal (mean cosine 0.02), so that hardly anything "
         "is lost that a method could win back: EMR is level with the experts.",
