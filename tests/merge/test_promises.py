@@ -47,6 +47,7 @@ def test_ties_by_hand() -> None:
 
 def test_ties_keeps_exactly_the_density_where_entries_tie() -> None:
     assert equal(merged("ties", torch.ones(8), weight=1.0, density=0.5), [1.0, 1, 1, 1, 0, 0, 0, 0])
+    assert equal(merged("ties", [3.0, -1, 1, 1], weight=1.0, density=0.5), [3.0, -1, 0, 0])
 
 
 @pytest.mark.parametrize("kind", ["normal", "ties", "zeros", "periodic", "one"])

@@ -71,6 +71,15 @@ def test_a_search_goes_on_as_if_it_had_not_stopped(tmp_path: Path, sampler: Any)
     assert look(sampler=sampler, seed=1).trials != whole.trials[:12]
 
 
+def test_a_gaussian_process_needs_few_trials_and_goes_on_from_a_log(tmp_path: Path) -> None:
+    """Ten draws, then its own proposals: two of these come near what fifty trials of the others find."""
+    whole = look(sampler="gp", trials=14)
+    assert max(t.value for t in whole.trials[10:]) > max(t.value for t in whole.trials[:10])
+    log = tmp_path / "search.json"
+    assert look(sampler="gp", trials=12, log=log).trials == whole.trials[:12]
+    assert look(sampler="gp", trials=14, log=log).trials == whole.trials
+
+
 def test_spaces_of_every_kind() -> None:
     space = {
         "weight": Range(0.1, 1.0, log=True, layers=2),

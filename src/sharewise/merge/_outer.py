@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import MergeError
+from ._sampling import finite, new_study
 
 Setting = Mapping[str, float]
 
@@ -35,7 +36,9 @@ def bayesian_search(
     trials: int = 60,
     seed: int = 0,
 ) -> Outcome:
-    """Maximize ``score`` over a box with Optuna's Gaussian process (Matérn 5/2, log expected improvement).
+    """Maximize any ``score`` over a box with Optuna's Gaussian process (Matérn 5/2, log expected improvement).
+
+    :func:`search` does so for the parameters of a method, and keeps a log; this is for what is merged in another way.
 
     Args:
         score: of a setting, for instance mean accuracy over tasks on validation data; deterministic.
@@ -48,26 +51,13 @@ def bayesian_search(
     a score that is not finite (named with its setting). Cost: about 0.1 s a trial besides ``score``.
     """
     _check(space, starts, trials)
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    draws = max(len(starts) + len(space) + 1, min(10, trials))
-    study = optuna.create_study(
-        direction="maximize", sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=draws)
-    )
-    for start in starts:
-        study.enqueue_trial(dict(start))
+    study = new_study("gp", seed, starts, draws=max(len(starts) + len(space) + 1, min(10, trials)))
     log: list[Tried] = []
-
-    def judge(trial: optuna.Trial) -> float:
-        setting = {name: trial.suggest_float(name, low, high) for name, (low, high) in space.items()}
-        value = float(score(setting))
-        if not math.isfinite(value):
-            raise MergeError(f"the score of {setting} is {value}: it must be a finite number, so that trials compare")
-        log.append(Tried(setting, value))
-        return value
-
-    study.optimize(judge, n_trials=trials)
+    for _ in range(trials):
+        asked = study.ask()
+        setting = {name: asked.suggest_float(name, low, high) for name, (low, high) in space.items()}
+        log.append(Tried(setting, finite(score(setting), f"the score of {setting}")))
+        study.tell(asked, log[-1].score)
     return Outcome(max(log, key=lambda t: t.score), tuple(log))
 
 

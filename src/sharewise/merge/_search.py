@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -18,6 +16,7 @@ from ._evaluate import Evaluator, mean_score, scores_of
 from ._merge import State, merge_states
 from ._needs import declare
 from ._registry import method
+from ._sampling import SAMPLERS, Sampler, finite, new_study
 from ._statistics import Given
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ def search(
     evaluate: Evaluator,
     space: Space,
     trials: int = 50,
-    sampler: Literal["tpe", "cmaes"] = "tpe",
+    sampler: Sampler = "tpe",
     seed: int = 0,
     start: Sequence[Mapping[str, Any]] = (),
     objective: Callable[[Mapping[str, float]], float] = mean_score,
@@ -96,7 +95,8 @@ def search(
     threads: int | None = None,
     **fixed: Any,
 ) -> Found:
-    """The parameters of a method whose merge scores best: evolutionary (``cmaes``) or by Parzen estimators (``tpe``).
+    """The parameters of a method whose merge scores best: evolutionary (``cmaes``), by Parzen estimators (``tpe``) or
+    by a Gaussian process (``gp``).
 
     Akiba et al., "Evolutionary optimization of model merging recipes" (2024, arXiv 2403.13187) search the weights and
     densities of DARE-TIES by CMA-ES; here any method's parameters, for all models or each, for all layers or a few that
@@ -108,7 +108,7 @@ def search(
             chosen by it, so its score is too good; report another, on data no trial has seen.
         space: what is searched, by parameter.
         trials: how many, those of ``start`` included.
-        sampler: ``cmaes`` for two numbers or more and no choices.
+        sampler: ``cmaes`` for two numbers or more and no choices; ``gp`` for few trials (0.1 s each besides the merge).
         seed: of the sampler.
         start: tried first, parameters in the form of :attr:`Trial.parameters`.
         objective: of a merge's scores, to be made large; the mean over tasks by default.
@@ -122,9 +122,8 @@ def search(
     """
     dimensions = list(_dimensions(name, tuple(models), space))
     _check(dimensions, sampler, trials, fixed, space)
-    study = _study(sampler, seed)
-    for first in start:
-        study.enqueue_trial(_flat(first, dimensions))
+    starts = [_flat(first, dimensions) for first in start]
+    study = new_study(sampler, seed, starts, draws=max(len(starts) + len(dimensions) + 1, 10))
     about = {"method": name, "models": list(models), "sampler": sampler, "seed": seed, "fixed": fixed}
     about |= {"space": [asdict(d) for d in dimensions], "start": [dict(s) for s in start], "exclude": list(exclude)}
     former = _former(log, about)
@@ -143,7 +142,7 @@ def search(
         else:
             state = merged(chosen)
             scores = scores_of(evaluate, state, f"trial {number}")
-            made = Trial(chosen, _value(objective(scores), number), scores)
+            made = Trial(chosen, finite(objective(scores), f"the objective of trial {number}"), scores)
             if best is None or made.value > best[0].value:
                 best = (made, state)
         study.tell(asked, made.value)
@@ -152,12 +151,6 @@ def search(
             write_json(log, {"search": about, "trials": [asdict(t) for t in done]})
     winner = max(done, key=lambda t: t.value)
     return Found(winner, done, best[1] if best is not None and best[0] is winner else merged(winner.parameters))
-
-
-def _value(found: float, number: int) -> float:
-    if not math.isfinite(found):
-        raise MergeError(f"the objective of trial {number} is {found}: it must be finite")
-    return float(found)
 
 
 def _same(former: Trial, chosen: Mapping[str, Any], number: int, log: Path | str | None) -> Trial:
@@ -220,26 +213,13 @@ def _check(dimensions: Sequence[_Dimension], sampler: str, trials: int, fixed: M
         raise OptionError("the space is empty: name at least one parameter and its range")
     if trials < 1:
         raise OptionError(f"trials must be at least 1, found {trials}")
-    if sampler not in ("tpe", "cmaes"):
-        raise OptionError(f'sampler "{sampler}" is not known; {nearest(str(sampler), ["tpe", "cmaes"])}')
+    if sampler not in SAMPLERS:
+        raise OptionError(f'sampler "{sampler}" is not known; {nearest(str(sampler), SAMPLERS)}')
     if sampler == "cmaes" and (len(dimensions) < 2 or any(d.range is None for d in dimensions)):
         raise OptionError('sampler "cmaes" searches two numbers or more and no choices: take "tpe"')
     both = sorted(set(fixed) & set(space))
     if both:
         raise OptionError(f"{', '.join(both)}: both fixed and searched")
-
-
-def _study(sampler: str, seed: int) -> optuna.Study:
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    number = int.from_bytes(hashlib.sha256(f"{sampler}\0{seed}".encode()).digest()[:4], "little")
-    chosen: optuna.samplers.BaseSampler
-    if sampler == "cmaes":
-        chosen = optuna.samplers.CmaEsSampler(seed=number, warn_independent_sampling=False)
-    else:
-        chosen = optuna.samplers.TPESampler(seed=number)
-    return optuna.create_study(direction="maximize", sampler=chosen)
 
 
 def _nested(values: Mapping[str, Any], dimensions: Sequence[_Dimension]) -> dict[str, Any]:
