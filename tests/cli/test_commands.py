@@ -181,3 +181,70 @@ def test_a_leak_is_reported_and_not_used(run, table: Path, tmp_path: Path) -> No
     assert '"copy"' not in json.dumps(json.loads(Path("m/fitted.json").read_text())["preprocessor"])
     kept = run("fit", "leaky.csv", "--targets", "y1,y2", "--out", "k", "--epochs", "1", "--keep-leaks")
     assert kept.code == 0 and '"copy"' in json.dumps(json.loads(Path("k/fitted.json").read_text())["preprocessor"])
+
+
+@pytest.fixture
+def places(tmp_path: Path, table: Path) -> None:
+    """A file and a folder to be taken for the other."""
+    Path("afile").write_text("x")
+    Path("afolder").mkdir()
+
+
+FIT = ["fit", "people.csv", "--targets", "y1,y2", "--epochs", "1"]
+MISUSED = {
+    "a file for the model's folder": ([*FIT, "--out", "afile"], '"afile" is a file: give a folder'),
+    "a folder inside a file": ([*FIT, "--out", "afile/model"], '"afile" is a file: give a folder'),
+    "a folder for the table": (["fit", "afolder", "--targets", "y1", "--out", "m"], '"afolder" is a folder'),
+    "no patience": ([*FIT, "--out", "m", "--patience", "0"], "patience must be a whole number of at least 1, got 0"),
+    "a rate below 0": (
+        [*FIT, "--out", "m", "--learning-rate", "-1"],
+        "learning_rate must be a finite number, not below",
+    ),
+    "a rate that is none": ([*FIT, "--out", "m", "--learning-rate", "nan"], "learning_rate must be a finite number"),
+    "a seed below 0": ([*FIT, "--out", "m", "--seed", "-1"], "the seed must be a whole number from 0 on, got -1"),
+    "an export not known": ([*FIT, "--out", "m", "--export", "pdf"], 'cannot export to "pdf": known are onnx, torch'),
+    "two ways to split": ([*FIT, "--out", "m", "--group", "x1", "--time", "x2"], "by group or by time, not both"),
+    "a folder to study": (["study", "afolder", "--targets", "y1,y2"], '"afolder" is a folder'),
+    "seeds that run down": (
+        ["study", "people.csv", "--targets", "y1,y2", "--seeds", "0,3-1"],
+        'such as "0-4", got "3-1"',
+    ),
+    "a file for a model": (["predict", "afile", "people.csv"], '"afile" is a file: give the folder'),
+    "predictions inside a file": (
+        ["predict", "m", "people.csv", "--out", "afile/p.csv"],
+        '"afile" is a file: give another',
+    ),
+    "a page that is a folder": (["ledger", "--page", "afolder"], '"afolder" is a folder: name the file'),
+    "a page inside a file": (["ledger", "--page", "afile/page.md"], '"afile" is a file: give another path'),
+    "two forms of a ledger": (["ledger", "--json", "--markdown"], "--json and --markdown"),
+    "an empty ledger": (["ledger", "ras", "--folder", "afolder"], "it is empty; `sharewise reproduce ras --ledger`"),
+    "a result that is a folder": (
+        ["reproduce", "ras", "--seeds", "0", "--out", "afolder"],
+        '"afolder" is a folder: name',
+    ),
+    "a readme that is a folder": (["ledger", "--update-readme", "afolder"], '"afolder"'),
+}
+
+
+@pytest.mark.parametrize("case", MISUSED)
+def test_misuse_is_one_line_and_leaves_nothing(case: str, run, places: None, tmp_path: Path) -> None:
+    words, expected = MISUSED[case]
+    before = sorted(tmp_path.rglob("*"))
+    result = run(*words)
+    assert result.code == 2 and result.out == "", result.out
+    assert len(result.err.strip().splitlines()) == 1 and result.err.startswith("error: ")
+    assert expected in result.err, result.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_the_system_refuses_is_named(run, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*words: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied", "models/people")
+
+    monkeypatch.setattr("sharewise.train.fit_table", refuse)
+    result = run(*FIT, "--out", "models/people")
+    assert result.code == 2
+    assert result.err.startswith('error: "models/people" cannot be used: Permission denied')
+    monkeypatch.setattr("sharewise.train.fit_table", lambda *words, **options: (_ for _ in ()).throw(OSError("a bug")))
+    with pytest.raises(OSError, match="a bug"):
+        main([str(word) for word in FIT] + ["--out", "m"])

@@ -20,9 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         code = _fail("stopped; what was finished is kept, the same command continues", 130)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        code = _fail("the disk is full; what was finished is kept: make room, and the same command continues")
+        code = _file(error)
     except Exception as error:
         code = _usage(error)
     sys.exit(code if isinstance(code, int) else 0)
@@ -34,6 +32,16 @@ def run() -> None:
         main()
     except SystemExit as ended:
         leave(ended.code if isinstance(ended.code, int) else 0)
+
+
+def _file(error: OSError) -> int:
+    """What the system refused: named by its file; without one it is a bug and shows itself."""
+    if error.errno == errno.ENOSPC:
+        return _fail("the disk is full; what was finished is kept: make room, and the same command continues")
+    name = error.filename2 or error.filename
+    if name is None:
+        raise error
+    return _fail(f'"{name}" cannot be used: {error.strerror}; give another path, or change this one')
 
 
 def _usage(error: Exception) -> int:

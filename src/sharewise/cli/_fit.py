@@ -40,7 +40,10 @@ def fit(
     Example: `sharewise fit people.csv --targets income,health --out models/people`
     """
     from ..train import fit_table
+    from ..train._export import check_kind
 
+    if export is not None:
+        check_kind(export)
     source, spec_targets = _source(table, columns.targets)
     fitted = fit_table(
         source,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import RunError, nearest
-from ._options import Json
+from ..errors import OptionError, RunError, nearest
+from ._options import Json, check_file
 
 if TYPE_CHECKING:
     from ..systems import Result
@@ -31,11 +31,15 @@ def ledger(
     from ..systems import ledger as book
     from ._reproduce import text
 
+    if as_json and markdown:
+        raise OptionError("--json and --markdown each want standard output for themselves: leave one out")
+    check_file(page)
     results = book.read_all(folder)
     if id is not None:
         known = [result.id for result in results]
         if id not in known:
-            raise RunError(f'no "{id}" in the ledger "{folder}": {nearest(id, known)}')
+            hint = nearest(id, known) if known else f"it is empty; `sharewise reproduce {id} --ledger` enters a result"
+            raise RunError(f'no "{id}" in the ledger "{folder}": {hint}')
         results = [result for result in results if result.id == id]
     if update_readme is not None or page is not None:
         _write(book.read_all(folder), update_readme, page)

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -86,6 +87,17 @@ def about_columns(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in every])  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in every}
     return run
+
+
+def check_file(path: Path | None) -> None:
+    """Raise :class:`OptionError` for a path that no file can be written to, before the work that would be lost."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise OptionError(f'"{path}" is a folder: name the file to write in it')
+    for place in path.parents:
+        if place.exists() and not place.is_dir():
+            raise OptionError(f'"{path}" cannot be written, for "{place}" is a file: give another path')
 
 
 def print_json(value: Any) -> None:

@@ -29,6 +29,7 @@ def predict(
 
     if out is not None and out.suffix not in (".csv", ".parquet", ".jsonl"):
         raise OptionError(f'"{out}" has an ending that cannot be written: use .csv, .parquet or .jsonl')
+    o.check_file(out)
     frame = load(model).predict(table)
     if out is None:
         print(frame.write_ndjson() if json else frame.write_csv(), end="")  # type: ignore[union-attr]

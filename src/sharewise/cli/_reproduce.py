@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from ..errors import OptionError
-from ._options import Json
+from ._options import Json, check_file
 from ._progress import bar
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def reproduce(
     from ..systems import get, ledger
     from ..systems import reproduce as run
 
+    check_file(out)
     found, numbers = get(id), parse_seeds(seeds)
     if to_ledger:
         _check_entry(scale, numbers)

@@ -64,6 +64,8 @@ class TableSpec:
                     raise DataError(f'"{target}" is given as target and as {role}: it can only be one of them')
             if target in self.drop or self.kinds.get(target) == "drop":
                 raise DataError(f'"{target}" is given as target and as a column to drop: choose one')
+        if self.group is not None and self.time is not None:
+            raise DataError("a split is by group or by time, not both: give one of them")
         for column, kind in self.kinds.items():
             allowed = TARGET_KINDS if column in self.targets else FEATURE_KINDS
             if kind not in allowed:

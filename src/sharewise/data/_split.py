@@ -62,6 +62,8 @@ def split_rows(
     """
     if not (0 < valid < 1 and 0 < test < 1 and valid + test < 1):
         raise DataError(f"valid and test are shares of the rows with a sum below 1, got {valid} and {test}")
+    if seed < 0:
+        raise DataError(f"the seed must be a whole number from 0 on, got {seed}")
     if group is not None and time is not None:
         raise DataError("a split is by group or by time, not both: give one of them")
     rows = table if isinstance(table, int) else table.height

@@ -92,8 +92,10 @@ def content_hash(path: Path | str) -> str:
         with Path(path).open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         raise DataError(f'no such file: "{path}"') from None
+    except IsADirectoryError:
+        raise DataError(f'"{path}" is a folder: give the table file inside it') from None
     return digest.hexdigest()
 
 
@@ -105,7 +107,10 @@ def parse_seeds(text: str | Iterable[int]) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         try:
-            seeds += range(int(first), int(last) + 1) if dash else [int(first)]
+            some = range(int(first), int(last) + 1) if dash else [int(first)]
         except ValueError:
             raise OptionError(f'seeds are whole numbers such as "0,1,2" or "0-4", got "{text}"') from None
+        if not some:
+            raise OptionError(f'seeds run upwards, such as "0-4", got "{part.strip()}"')
+        seeds += some
     return seeds

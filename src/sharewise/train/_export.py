@@ -31,6 +31,12 @@ class Decoded(nn.Module):
         return tuple(task.decode(raw[task.name]) for task in self.tasks)
 
 
+def check_kind(kind: str) -> None:
+    """Raise :class:`OptionError` for a kind that is not known."""
+    if kind not in KINDS:
+        raise OptionError(f'cannot export to "{kind}": known are {", ".join(KINDS)}')
+
+
 def export(model: nn.Module, tasks: Sequence[Task], inputs: Any, kind: str, path: Path | str) -> None:
     """Write ``model`` with decoded outputs to ``path``.
 
@@ -41,8 +47,7 @@ def export(model: nn.Module, tasks: Sequence[Task], inputs: Any, kind: str, path
 
     Raises :class:`OptionError` for another kind or if the ``onnx`` extra is missing.
     """
-    if kind not in KINDS:
-        raise OptionError(f'cannot export to "{kind}": known are {", ".join(KINDS)}')
+    check_kind(kind)
     module = Decoded(model, tasks).eval()
     batch = torch.export.Dim("batch")
     dynamic = {k: {0: batch} for k in inputs} if isinstance(inputs, dict) else {0: batch}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import nn
 
 from ..balance import Balancer, Recorder, create
 from ..data import Splits
-from ..errors import OptionError
+from ..errors import OptionError, RunError
 from ..schedule import Schedule
 from ..sharing import check_model
 from ..tasks import Task, check_tasks
@@ -106,13 +107,16 @@ def fit(
     for gradients (``son_goku``): a forward pass, and a backward pass a task.
     """
     tasks = check_tasks(list(tasks))
-    _check_options(epochs=epochs, batch_size=batch_size, accumulate=accumulate)
+    counts = {"epochs": epochs, "batch_size": batch_size, "accumulate": accumulate}
+    _check_counts(**counts, **({} if patience is None else {"patience": patience}))
+    numbers = {"learning_rate": learning_rate, "weight_decay": weight_decay, "checkpoint_seconds": checkpoint_seconds}
+    _check_numbers(**numbers, **({} if clip is None else {"clip": clip}))
+    folder = _check_folder(out)
     fabric = make_fabric(fabric, precision)
     model.to(fabric.device)
     check_model(model, tasks, next(iter(data.valid.batches(2))).to(fabric.device))
     balancer = make_balancer(balancer, tasks).to(fabric.device)
     built = make_optimizer(model, balancer, optimizer, learning_rate, weight_decay)
-    folder = None if out is None else Path(out)
     bar = ProgressBar()
     loop = Loop(
         model=model,
@@ -146,7 +150,24 @@ def make_balancer(given: Balancer | str, tasks: Sequence[Task]) -> Balancer:
     return create(given, tasks=[t.name for t in tasks]) if isinstance(given, str) else given
 
 
-def _check_options(**counts: int) -> None:
+def _check_folder(out: Path | str | None) -> Path | None:
+    """The folder as a path; raises :class:`RunError` where there can be none."""
+    if out is None:
+        return None
+    folder = Path(out)
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise RunError(f'out is "{out}", but "{place}" is a file: give a folder, which is made if it is not there')
+    return folder
+
+
+def _check_numbers(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise OptionError(f"{name} must be a finite number, not below 0, got {value!r}")
+
+
+def _check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if not isinstance(value, int) or value < 1:
             raise OptionError(f"{name} must be a whole number of at least 1, got {value!r}")

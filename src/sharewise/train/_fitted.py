@@ -161,6 +161,8 @@ def load(folder: Path | str, *, model: nn.Module | None = None, tasks: Sequence[
     Raises :class:`RunError` if the folder holds no fitted model, :class:`ModelError` if the weights do not fit.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise RunError(f'"{folder}" is a file: give the folder that a model was saved in (`sharewise fit --out`)')
     try:
         about = read_json(folder / DESCRIPTION)
         state = from_bytes((folder / WEIGHTS).read_bytes())
