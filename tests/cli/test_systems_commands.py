@@ -74,7 +74,7 @@ def test_systems_for_a_reader(capsys):
     [
         (("reproduce", "tpy"), 'no system "tpy": did you mean "toy"'),
         (("reproduce", "toy", "--seeds", "a"), "seeds are whole numbers"),
-        (("reproduce", "toy", "--seeds", "3-1"), "no seeds"),
+        (("reproduce", "toy", "--seeds", "3-1"), "seeds run upwards"),
         (("reproduce", "toy", "--scale", "big"), 'no scale "big"'),
         (("reproduce", "toy", "--jobs", "0"), "jobs"),
         (("reproduce", "toy", "--seeds", "0-3", "--ledger"), "5 or more seeds, found scale default with 4"),
