@@ -82,3 +82,16 @@ def test_a_guess_changes_nothing(guess: bool) -> None:
     definite, linear = programs(rows(20, 40, "gaussian", spread=3))[0]
     passive = torch.full_like(linear, guess, dtype=torch.bool)
     assert torch.allclose(minimise(definite, linear, passive), minimise(definite, linear), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("exchanges", [12, 1])
+def test_one_program_alone_is_solved_as_among_others(exchanges: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it has not settled, and goes on with the second method."""
+    definite, linear = programs(rows(20, 40, "conflict", spread=3))[0]
+    want = minimise(definite, linear)
+    monkeypatch.setattr(_nonnegative, "_EXCHANGES", exchanges)
+    for k in range(len(linear)):
+        alone = minimise(definite, linear[k : k + 1])
+        assert torch.allclose(alone[0] @ definite, want[k] @ definite, rtol=0, atol=1e-9)
+    nothing = minimise(definite, torch.ones_like(linear[:1]))
+    assert not nothing.any()

@@ -27,6 +27,9 @@ def minimise(matrix: Tensor, linear: Tensor, passive: Tensor | None = None) -> T
 
     Returns ``[k, m]``. Cost O(k m^3) a round, O(k m^2) memory.
     """
+    if len(linear) == 1 and passive is None and linear.device.type == "cpu":
+        found = _one(matrix, linear[0])
+        return _interior(matrix, linear) if found is None else found[None]
     result = torch.empty_like(linear)
     rest = torch.arange(len(linear), device=linear.device)
     passive = linear < 0 if passive is None else passive
@@ -43,6 +46,26 @@ def minimise(matrix: Tensor, linear: Tensor, passive: Tensor | None = None) -> T
     return result
 
 
+def _one(matrix: Tensor, linear: Tensor) -> Tensor | None:
+    """The same exchanges for one program; signs are looked at as numbers, since calls cost more than what they do."""
+    inside = (linear < 0).tolist()
+    for _ in range(_EXCHANGES):
+        x = torch.zeros_like(linear)
+        if any(inside):
+            index = torch.tensor([i for i, free in enumerate(inside) if free], dtype=torch.long)
+            factor = torch.linalg.cholesky_ex(matrix.index_select(0, index).index_select(1, index)).L
+            opposite = torch.cholesky_solve(linear.index_select(0, index).unsqueeze(1), factor)
+            x.index_add_(0, index, opposite.squeeze(1), alpha=-1)
+        values, slacks = x.tolist(), torch.addmv(linear, matrix, x).tolist()
+        limits = [-_ROUNDING * max(max(side), -min(side)) for side in (slacks, values)]
+        signs = zip(slacks, values, inside, strict=True)
+        wrong = [(value if free else slack) < limits[free] for slack, value, free in signs]
+        if not any(wrong):
+            return x.clamp_min_(0.0)
+        inside = [free != change for free, change in zip(inside, wrong, strict=True)]
+    return None
+
+
 def _negative(values: Tensor) -> Tensor:
     """Which entries are below zero by more than rounding, row by row."""
     return values < -_ROUNDING * values.abs().amax(1, keepdim=True)
@@ -53,11 +76,6 @@ def _solve(matrix: Tensor, linear: Tensor, passive: Tensor) -> Tensor:
     size = int(passive.sum(1).max())
     if size == 0:
         return torch.zeros_like(linear)
-    if len(linear) == 1:  # without the padding that a batch of different sets needs
-        index = passive[0].nonzero()[:, 0]
-        factor = torch.linalg.cholesky_ex(matrix.index_select(0, index).index_select(1, index)).L
-        x = torch.cholesky_solve(-linear[0, index, None], factor)[:, 0]
-        return torch.zeros_like(linear).index_copy_(1, index, x[None])
     if size == len(matrix):
         index = torch.arange(size, device=linear.device).expand(len(linear), size)
     else:  # only the passive rows and columns, padded to the largest set
