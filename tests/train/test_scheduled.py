@@ -212,6 +212,16 @@ def test_a_probe_shows_the_gradients_and_leaves_no_trace(form: str) -> None:
     assert all(found.names == tuple(NAMES) for found in schedule.got.values())
 
 
+def test_a_batch_without_labels_of_its_task_shows_no_gradient() -> None:
+    data, schedule = own_sources(), Asks(NAMES, "rows")
+    few = data.train.sources["weight"].all
+    few.observed["weight"] = torch.arange(60) < 8
+    sw.fit(SmallModel(), TASKS, data, schedule=schedule, **QUICK | {"batch_size": 4})
+    shown = {found.names for found in schedule.got.values()}
+    assert shown == {("height", "weight", "tall"), ("height", "tall")}
+    assert all(len(found.rows) == len(found.names) for found in schedule.got.values())
+
+
 def test_both_forms_agree() -> None:
     by_gram, by_rows = Asks(NAMES, "gram"), Asks(NAMES, "rows")
     for schedule in (by_gram, by_rows):

@@ -64,6 +64,11 @@ def fit(
     )
     if export:
         fitted.export(export, out / ("model.onnx" if export == "onnx" else "model.pt2"))
+    _report(fitted, out, json)
+
+
+def _report(fitted: Fitted, out: Path, json: bool) -> None:
+    """What came of it, on standard output."""
     test = {t: {m: v if v == v else None for m, v in d.items()} for t, d in fitted.test.items()}
     if json:
         o.print_json(

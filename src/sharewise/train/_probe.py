@@ -48,18 +48,22 @@ class Probe:
             loop.schedule.observe(loop.step, Signal(gradients=found))
 
     def by_task(self) -> None:
-        """From a batch of each task's own examples; once a step."""
+        """From a batch of each task's own examples, where it has a label; once a step."""
         loop = self.loop
         wanted = loop.schedule.probes(loop.step) if self._shown < loop.step else []
         if not wanted:
             return
         self._shown = loop.step
+        taken = {name: loop.feed.take([name]).to(loop.fabric.device) for name in wanted}
+        names = tuple(name for name, batch in taken.items() if loop.task_losses.seen(batch, [name]))
+        if not names:
+            return
         with aside(loop.model, loop.fabric.device):
-            rows = (self._own_row(name) for name in wanted)
-            loop.schedule.observe(loop.step, Signal(gradients=Gradients(tuple(wanted), rows=rows)))
+            rows = (self._own_row(name, taken[name]) for name in names)
+            loop.schedule.observe(loop.step, Signal(gradients=Gradients(names, rows=rows)))
 
-    def _own_row(self, name: str) -> Tensor:
-        losses = self.loop.losses(self.loop.feed.take([name]).to(self.loop.fabric.device), [name])
+    def _own_row(self, name: str, batch: Batch) -> Tensor:
+        losses = self.loop.losses(batch, [name])
         (row,) = gradient_rows(losses, self.loop.shared_parameters(), self.loop.reducer)
         return row
 
