@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -15,44 +17,60 @@ from sharewise.systems.merging._calculator import (
     Problem,
     answer_call,
     derivation,
-    draw,
-    equations,
     judge,
-    plain,
     protocol,
 )
-from sharewise.systems.merging._calculator_run import _targets, encode, solve
+from sharewise.systems.merging._calculator_base import everything, facts
+from sharewise.systems.merging._calculator_run import _targets, encode, solve, train
 from sharewise.systems.merging._decoder import Decoder, Shape
 
-PROBLEM = Problem(7, (("+", 20), ("*", 3)))  # 7 + 20 = 27 = 4, 4 * 3 = 12
+PROBLEM = Problem(19, ("+8", "*3"))  # 19 + 8 = 27 = 4, 4 * 3 = 12
 
 
 def test_texts_of_a_problem() -> None:
-    assert " ".join(plain(PROBLEM)) == "? 7 #1 + 20 #2 * 3 ! 12 <end>"
-    assert " ".join(derivation(PROBLEM)) == "? 7 #1 + 20 #2 * 3 ! #1 7 + 20 = 4 ; #2 4 * 3 = 12 ; <ans> 12 <end>"
-    assert " ".join(protocol(PROBLEM)) == (
-        "? 7 #1 + 20 #2 * 3 ! <think> #1 7 + 20 </think> <call> 7 + 20 </call> <obs> 4 </obs> "
-        "<think> #2 4 * 3 </think> <call> 4 * 3 </call> <obs> 12 </obs> <ans> 12 <end>"
+    assert " ".join(derivation(PROBLEM)) == (
+        "? 19 #1 +8 #2 *3 ! <think> 19 #1 +8 = 4 ; 4 #2 *3 = 12 ; </think> <ans> 12 <end>"
     )
-    assert " ".join(equations([PROBLEM, Problem(1, (("-", 3),))])) == "7 + 20 = 4 ; 1 - 3 = 21 ; <end>"
-    assert answer_call(["7", "+", "20"]) == 4 and answer_call(["7", "20", "+"]) is None
-    longest = max(draw(np.random.default_rng(0), 99, 6, 6), key=lambda p: len(protocol(p)))
-    assert len(protocol(Problem(1, PROBLEM.steps * 2 + PROBLEM.steps[:1]))) <= 96 and len(derivation(longest)) <= 96
+    assert " ".join(protocol(PROBLEM)) == (
+        "? 19 #1 +8 #2 *3 ! <think> 19 #1 +8 </think> <call> 19 +8 </call> <obs> 4 </obs> "
+        "<think> 4 #2 *3 </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> 12 <end>"
+    )
+    assert answer_call(["7", "-9"]) == 21 and answer_call(["-9", "7"]) is None and answer_call(["7"]) is None
+    assert len(protocol(Problem(1, PROBLEM.steps * 3))) <= 96
+
+
+def test_texts_of_the_base() -> None:
+    """Every stated result is right, look-ups and restatements repeat the question, and nobody calls the calculator."""
+    rng = np.random.default_rng(0)
+    kinds = set()
+    for text in facts(rng, 3) + [text for _ in range(40) for text in everything(rng, 2)]:
+        assert text[-1] == "<end>" and len(text) <= 96 and "<obs>" not in text
+        at = [i for i, word in enumerate(text) if word == "="]
+        assert all(str(answer_call([text[i - 3], text[i - 1]])) == text[i + 1] for i in at)
+        if "!" in text:
+            question, rest = text[: text.index("!")], text[text.index("!") + 1 :]
+            steps = dict(zip(question[2::2], question[3::2], strict=True))
+            said = [(a, b) for a, b in pairwise(rest) if a.startswith("#")]
+            assert all(steps[label] == step for label, step in said)
+            kinds.add("plain" if not said else "look-up" if rest[0].startswith("#") else "restated")
+            if kinds & {"restated"} and not rest[0].startswith("#") and said:
+                assert said == list(steps.items())
+    assert kinds == {"plain", "look-up", "restated"}
 
 
 @pytest.mark.parametrize(
     ("said", "valid", "right"),
     [
-        ("<think> 7 + 20 </think> <call> 7 + 20 </call> <obs> 4 </obs> "
-         "<think> 4 * 3 </think> <call> 4 * 3 </call> <obs> 12 </obs> <ans> 12 <end>", True, True),
-        ("<think> 7 ; 9 = 1 </think> <call> 4 * 3 </call> <obs> 12 </obs> <ans> 12 <end>", True, True),
-        ("<think> 7 + 20 </think> <call> 7 + 20 </call> <obs> 4 </obs> <ans> 4 <end>", True, False),
-        ("7 + 20 = 4 ; 4 * 3 = 12 ; <ans> 12 <end>", False, True),
-        ("<think> </think> <call> 4 * 3 </call> <obs> 12 </obs> <ans> 12 <end>", False, True),
-        ("<think> 4 * 3 <call> 4 * 3 </call> <obs> 12 </obs> <ans> 12 <end>", False, True),
+        ("<think> 19 +8 </think> <call> 19 +8 </call> <obs> 4 </obs> "
+         "<think> 4 *3 </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> 12 <end>", True, True),
+        ("<think> 7 ; 9 = 1 </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> 12 <end>", True, True),
+        ("<think> 19 +8 </think> <call> 19 +8 </call> <obs> 4 </obs> <ans> 4 <end>", True, False),
+        ("19 +8 = 4 ; 4 *3 = 12 ; <ans> 12 <end>", False, True),
+        ("<think> </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> 12 <end>", False, True),
+        ("<think> 4 *3 <call> 4 *3 </call> <obs> 12 </obs> <ans> 12 <end>", False, True),
         ("<think> 4 </think> <call> 4 3 </call> <ans> 12 <end>", False, True),
-        ("<think> 4 </think> <call> 4 * 3 </call> <obs> 12 </obs> <ans> 12", False, True),
-        ("<think> 4 </think> <call> 4 * 3 </call> <obs> 12 </obs> <ans> <end>", False, False),
+        ("<think> 4 </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> 12", False, True),
+        ("<think> 4 </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> <end>", False, False),
         ("", False, False),
     ],
 )  # fmt: skip
@@ -63,15 +81,30 @@ def test_judge(said: str, valid: bool, right: bool) -> None:
 
 def test_thoughts_and_calls_are_counted() -> None:
     found = judge(PROBLEM, protocol(PROBLEM)[len(PROBLEM.question) :])
-    assert (found.thought, found.calls) == (4.0, 2)
+    assert (found.thought, found.calls) == (3.0, 2)
 
 
-def test_questions_and_observations_are_not_learned() -> None:
-    words = protocol(Problem(7, (("+", 20),)))
-    learned = [w for w, t in zip(words[1:], _targets(encode([words]))[0].tolist(), strict=True) if t != PAD]
-    assert " ".join(learned) == "<think> #1 7 + 20 </think> <call> 7 + 20 </call> <ans> 4 <end>"
-    words = equations([PROBLEM])
-    assert all(t != PAD for t in _targets(encode([words]))[0].tolist())
+def _learned(text: str) -> str:
+    words = text.split()
+    return " ".join(w for w, t in zip(words[1:], _targets(encode([words]))[0].tolist(), strict=True) if t != PAD)
+
+
+def test_only_what_follows_is_learned() -> None:
+    assert _learned(" ".join(protocol(Problem(19, ("+8",))))) == (
+        "<think> 19 #1 +8 </think> <call> 19 +8 </call> <ans> 4 <end>"
+    )
+    assert _learned("7 #4 +5 = 12 #2 *3 = 13 ; <end>") == "12 13"
+    assert _learned("? 7 #1 +5 #2 *3 ! #2 *3 ; #1 +5 ; <end>") == "*3 ; +5 ; <end>"
+    assert _learned("? 7 #1 +5 ! ; 7 #1 +5 ; <end>") == "; 7 #1 +5 ; <end>"
+
+
+def test_training_moves_what_it_is_told_to() -> None:
+    torch.manual_seed(0)
+    model = Decoder(Shape(len(WORDS), 16, 2, 4, 2, 16, 96))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train(model, facts, np.random.default_rng(0), 4, 4, 1e-2, model.linear_weights())
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {name for name in before if name.endswith("_proj.weight")}
 
 
 def test_the_cache_changes_nothing() -> None:
@@ -99,7 +132,7 @@ class Parrot(Decoder):
     def forward(self, tokens, cache=None):  # type: ignore[no-untyped-def]
         at = (cache or 0) + tokens.shape[1]
         words = [TOKEN[w] for w in protocol(PROBLEM)]
-        wanted = words[at] if at < len(words) and WORDS[words[at]] not in ("4", "12", "</obs>") else TOKEN["="]
+        wanted = words[at] if at < len(words) and WORDS[words[at]] not in ("<obs>", "4", "</obs>") else TOKEN["="]
         return torch.nn.functional.one_hot(torch.tensor([[wanted]]), len(WORDS)).float().expand(len(tokens), 1, -1), at
 
 

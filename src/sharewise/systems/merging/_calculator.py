@@ -1,13 +1,12 @@
-"""Chains of operations mod 23 in three formats of text, and the interpreter that answers a model's calls.
+"""Chains of operations mod 23, how an agent and a reasoner solve them, and the interpreter that answers calls.
 
-A problem is ``a op b op c ...``, computed from left to right; its steps are numbered. All texts are lists of tokens; a
-number is one token, and so is a step's label.
+A problem is a number and operations on it, one after the other; its steps are numbered. All texts are lists of tokens:
+a number is one, an operation with its operand is one, and so is a step's label.
 
 ========== ======================================================================================================
-plain      ``? 7 #1 + 5 #2 * 3 ! 13 <end>``, or single steps ``7 + 5 = 12 ; 3 * 2 = 6 ; ... <end>``
-protocol   ``? 7 #1 + 5 #2 * 3 ! <think> #1 7 + 5 </think> <call> 7 + 5 </call> <obs> 12 </obs> <think> #2 ...
-           <ans> 13 <end>``
-derivation ``? 7 #1 + 5 #2 * 3 ! #1 7 + 5 = 12 ; #2 12 * 3 = 13 ; <ans> 13 <end>``
+protocol   ``? 7 #1 +5 #2 *3 ! <think> 7 #1 +5 </think> <call> 7 +5 </call> <obs> 12 </obs> <think> 12 #2 ... <ans>
+           13 <end>``
+derivation ``? 7 #1 +5 #2 *3 ! <think> 7 #1 +5 = 12 ; 12 #2 *3 = 13 ; </think> <ans> 13 <end>``
 ========== ======================================================================================================
 """
 
@@ -20,11 +19,12 @@ from itertools import pairwise
 import numpy as np
 
 MODULUS = 23
-OPERATIONS: dict[str, Callable[[int, int], int]] = {
+SYMBOLS: dict[str, Callable[[int, int], int]] = {
     "+": lambda a, b: (a + b) % MODULUS,
     "-": lambda a, b: (a - b) % MODULUS,
     "*": lambda a, b: (a * b) % MODULUS,
 }
+OPERATIONS = tuple(f"{symbol}{b}" for symbol in SYMBOLS for b in range(1, 10))
 LABELS = tuple(f"#{i}" for i in range(1, 7))
 WORDS = (
     *map(str, range(MODULUS)), *OPERATIONS, *LABELS, "=", ";", "?", "!",
@@ -37,74 +37,71 @@ MARKERS = (("<think>", "</think>"), ("<call>", "</call>"))
 
 @dataclass(frozen=True)
 class Problem:
-    """``first`` and then steps ``(operation, operand)``."""
+    """``first`` and then operations."""
 
     first: int
-    steps: tuple[tuple[str, int], ...]
+    steps: tuple[str, ...]
 
     @property
     def question(self) -> list[str]:
         """Its words, from ``?`` to ``!``."""
-        steps = (word for label, (op, b) in zip(LABELS, self.steps, strict=False) for word in (label, op, str(b)))
+        steps = (word for pair in zip(LABELS, self.steps, strict=False) for word in pair)
         return ["?", str(self.first), *steps, "!"]
 
     @property
     def results(self) -> list[int]:
         """After each step."""
         found, a = [], self.first
-        for op, b in self.steps:
-            a = OPERATIONS[op](a, b)
+        for step in self.steps:
+            a = apply(a, step)
             found.append(a)
         return found
+
+    @property
+    def rounds(self) -> list[tuple[str, str, str, str]]:
+        """Each step's label, what it starts from, operation, result."""
+        befores = [self.first, *self.results]
+        return [
+            (label, str(a), step, str(b))
+            for label, step, (a, b) in zip(LABELS, self.steps, pairwise(befores), strict=False)
+        ]
+
+
+def apply(a: int, step: str) -> int:
+    """What an operation makes of a number."""
+    return SYMBOLS[step[0]](a, int(step[1:]))
 
 
 def draw(rng: np.random.Generator, count: int, low: int, high: int) -> list[Problem]:
     """``count`` problems of ``low`` to ``high`` steps."""
-    names = list(OPERATIONS)
+    firsts = rng.integers(MODULUS, size=count)
+    steps = rng.integers(len(OPERATIONS), size=(count, high))
+    lengths = rng.integers(low, high + 1, size=count)
     return [
-        Problem(
-            int(rng.integers(MODULUS)),
-            tuple((names[rng.integers(3)], int(rng.integers(MODULUS))) for _ in range(rng.integers(low, high + 1))),
-        )
-        for _ in range(count)
+        Problem(int(first), tuple(OPERATIONS[i] for i in row[:length]))
+        for first, row, length in zip(firsts, steps.tolist(), lengths, strict=True)
     ]
 
 
-def plain(problem: Problem) -> list[str]:
-    """Question and result without any annotation."""
-    return [*problem.question, str(problem.results[-1]), "<end>"]
-
-
-def equations(problems: list[Problem]) -> list[str]:
-    """The first steps of several problems, each with its result."""
-    steps = ([str(p.first), p.steps[0][0], str(p.steps[0][1]), "=", str(p.results[0]), ";"] for p in problems)
-    return [word for step in steps for word in step] + ["<end>"]
-
-
 def derivation(problem: Problem) -> list[str]:
-    """Every step with its result, then the answer."""
-    words, a = problem.question, problem.first
-    for label, (op, b), result in zip(LABELS, problem.steps, problem.results, strict=False):
-        words += [label, str(a), op, str(b), "=", str(result), ";"]
-        a = result
-    return [*words, "<ans>", str(a), "<end>"]
+    """One thought with every step and its result, then the answer."""
+    steps = (word for label, a, step, b in problem.rounds for word in (a, label, step, "=", b, ";"))
+    return [*problem.question, "<think>", *steps, "</think>", "<ans>", str(problem.results[-1]), "<end>"]
 
 
 def protocol(problem: Problem) -> list[str]:
     """Think one step, call the calculator, read what it observed; then the answer."""
-    words, a = problem.question, problem.first
-    for label, (op, b), result in zip(LABELS, problem.steps, problem.results, strict=False):
-        step = [str(a), op, str(b)]
-        words += ["<think>", label, *step, "</think>", "<call>", *step, "</call>", "<obs>", str(result), "</obs>"]
-        a = result
-    return [*words, "<ans>", str(a), "<end>"]
+    words = problem.question
+    for label, a, step, b in problem.rounds:
+        words += ["<think>", a, label, step, "</think>", "<call>", a, step, "</call>", "<obs>", b, "</obs>"]
+    return [*words, "<ans>", str(problem.results[-1]), "<end>"]
 
 
 def answer_call(call: list[str]) -> int | None:
-    """What the calculator observes for the words of a call; ``None`` if it is not ``a op b``."""
-    if len(call) != 3 or call[1] not in OPERATIONS or not (call[0].isdigit() and call[2].isdigit()):
+    """What the calculator observes for the words of a call; ``None`` if they are not a number and an operation."""
+    if len(call) != 2 or not call[0].isdigit() or call[1] not in OPERATIONS:
         return None
-    return OPERATIONS[call[1]](int(call[0]), int(call[2]))
+    return apply(int(call[0]), call[1])
 
 
 @dataclass(frozen=True)

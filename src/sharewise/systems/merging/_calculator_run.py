@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ._calculator import MODULUS, PAD, TOKEN, WORDS, Judged, Problem, answer_call, judge
+from ._calculator import LABELS, PAD, TOKEN, WORDS, Judged, Problem, answer_call, judge
 from ._decoder import Cache, Decoder
 
 OPEN, CLOSE, END = TOKEN["<call>"], TOKEN["</call>"], TOKEN["<end>"]
 OBSERVED = (TOKEN["<obs>"], TOKEN["</obs>"])
+LABELLED = torch.tensor([TOKEN[label] for label in LABELS])
 
 Corpus = Callable[[np.random.Generator, int], list[list[str]]]
 """Random generator and a count in, texts out."""
@@ -25,10 +26,22 @@ def encode(texts: Sequence[list[str]]) -> Tensor:
     return torch.tensor([[TOKEN[w] for w in text] + [PAD] * (length - len(text)) for text in texts])
 
 
-def train(model: Decoder, corpus: Corpus, rng: np.random.Generator, steps: int, batch: int, rate: float) -> None:
-    """Adam on the next token of fresh texts, the rate warmed up and then lowered along a cosine. Observations are not
-    learned: the calculator writes them."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.98))
+def train(
+    model: Decoder,
+    corpus: Corpus,
+    rng: np.random.Generator,
+    steps: int,
+    batch: int,
+    rate: float,
+    tuned: Sequence[Tensor] | None = None,
+) -> None:
+    """Adam on the next token of fresh texts, the rate warmed up and then lowered along a cosine; all parameters, or
+    those ``tuned``."""
+    parameters = list(model.parameters()) if tuned is None else list(tuned)
+    model.requires_grad_(False)
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.Adam(parameters, lr=rate, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     model.train()
     for _ in range(steps):
@@ -37,20 +50,37 @@ def train(model: Decoder, corpus: Corpus, rng: np.random.Generator, steps: int, 
         loss = F.cross_entropy(logits.flatten(0, 1), _targets(tokens).flatten(), ignore_index=PAD)
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
     model.eval()
 
 
 def _targets(tokens: Tensor) -> Tensor:
-    """What is to be said next: all but a question's words and what the calculator writes."""
+    """What is to be said next, where it follows from what was said: after a question all but what the calculator
+    writes, and but which step is looked up; elsewhere the results.
+
+    Words that anyone can guess (``=``, ``;``) among single steps would do harm: with them, the results are learned
+    several times later.
+    """
     said = tokens == TOKEN["!"]
-    asked = said.any(1, keepdim=True) & ((said.cumsum(1) - said.long()) == 0)
-    written = torch.zeros_like(asked)
+    asks = said.any(1, keepdim=True)
+    labels = torch.isin(tokens, LABELLED)
+    looked_up = (said[:, :-1] & labels[:, 1:]).any(1, keepdim=True)
+    unknown = (asks & ((said.cumsum(1) - said.long()) == 0)) | (looked_up & labels)
+    unknown[:, 1:] |= ~asks & (tokens[:, :-1] != TOKEN["="])
     for back in range(3):  # <obs>, the result, </obs>
-        written[:, back:] |= tokens[:, : tokens.shape[1] - back] == OBSERVED[0]
-    return tokens.masked_fill(asked | written, PAD)[:, 1:]
+        unknown[:, back:] |= tokens[:, : tokens.shape[1] - back] == OBSERVED[0]
+    return tokens.masked_fill(unknown, PAD)[:, 1:]
+
+
+@torch.no_grad()
+def known(model: Decoder, texts: Sequence[list[str]]) -> float:
+    """The share of words that follow from what was said and are found."""
+    tokens = encode(texts)
+    targets = _targets(tokens)
+    found: Tensor = model(tokens[:, :-1])[0].argmax(-1) == targets
+    return float(found[targets != PAD].float().mean())
 
 
 @torch.no_grad()
@@ -97,7 +127,6 @@ def _observe(said: list[int]) -> list[int]:
     result = answer_call([WORDS[t] for t in said[opened + 1 : -1]])
     if result is None:
         return []
-    assert result < MODULUS
     return [OBSERVED[0], TOKEN[str(result)], OBSERVED[1]]
 
 

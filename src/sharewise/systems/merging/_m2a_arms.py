@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ...merge import Statistics, collect_readouts, merge_states
-from ._calculator import MARKERS, TOKEN, WORDS, Problem, derivation, draw, equations, plain, protocol
-from ._calculator_run import judge_all, solve, train
+from ._calculator import MARKERS, TOKEN, WORDS, Problem, derivation, draw, protocol
+from ._calculator_base import everything, facts
+from ._calculator_run import judge_all, known, solve, train
 from ._decoder import Decoder, Shape
 
 State = dict[str, Tensor]
@@ -23,15 +24,18 @@ Settings = Mapping[str, Any]
 SHORT, LONG = (1, 2), (3, 5)
 """Steps of the problems the agent was trained on, and of those it is tested on."""
 DERIVED = (1, 6)
-RATE = 1e-3
+BASE_RATE, TUNE_RATE = 3e-3, 7e-4
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Steps of training, problems to choose by and to test on, calibration texts."""
+    """Steps of training (the base's on facts alone, then on all its texts), problems to choose by and to test on,
+    calibration texts."""
 
-    base: int = 800
-    tune: int = 600
+    facts: int = 200
+    base: int = 380
+    agent: int = 100
+    reasoner: int = 200
     batch: int = 64
     choose: int = 64
     test: int = 200
@@ -40,8 +44,8 @@ class Sizes:
 
 
 DEFAULT = Sizes()
-SMOKE = Sizes(base=3, tune=3, batch=4, choose=2, test=3, texts=2, shape=Shape(len(WORDS), 16, 3, 4, 2, 16, 96))
-PAPER = Sizes(base=6000, tune=4000, choose=256, test=1000, texts=200, shape=Shape(len(WORDS), 256, 8, 8, 4, 704, 96))
+SMOKE = Sizes(3, 3, 3, 3, batch=4, choose=2, test=3, texts=2, shape=Shape(len(WORDS), 16, 3, 4, 2, 16, 96))
+PAPER = Sizes(1000, 4000, 600, 1200, choose=256, test=1000, texts=200, shape=Shape(len(WORDS), 256, 8, 8, 4, 704, 96))
 
 BETAS = (0.25, 0.5, 1.0, 1.5)
 GRIDS: dict[str, tuple[str, list[Settings]]] = {
@@ -91,16 +95,17 @@ def world(seed: int, sizes: Sizes) -> World:
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     model = Decoder(sizes.shape)
-    train(model, _arithmetic, rng, sizes.base, sizes.batch, RATE)
+    train(model, facts, rng, sizes.facts, sizes.batch, BASE_RATE)
+    train(model, everything, rng, sizes.base, sizes.batch, BASE_RATE)
     base = _copy(model)
     found: dict[str, State] = {}
     for name, corpus, steps in (
-        ("agent", _protocols, sizes.tune),
-        ("reasoner", _derivations, sizes.tune),
-        ("mixed", _both, 2 * sizes.tune),  # as many texts as the two experts together
+        ("agent", _protocols, sizes.agent),
+        ("reasoner", _derivations, sizes.reasoner),
+        ("mixed", _both, sizes.agent + sizes.reasoner),  # as many texts as the two experts together
     ):
         model.load_state_dict(base)
-        train(model, corpus, rng, steps, sizes.batch, RATE)
+        train(model, corpus, rng, steps, sizes.batch, TUNE_RATE, model.linear_weights())
         found[name] = _copy(model)
     model.load_state_dict(found["agent"])
     asked = draw(rng, sizes.texts, *SHORT)
@@ -114,19 +119,18 @@ def world(seed: int, sizes: Sizes) -> World:
     return World(sizes, base, found["agent"], found["reasoner"], found["mixed"], choose, test, short, readouts)
 
 
-def _arithmetic(rng: np.random.Generator, count: int) -> list[list[str]]:
-    """Single steps with their results, and a quarter of expressions with nothing but the last."""
-    return [
-        equations(draw(rng, 6, 1, 1)) if rng.random() < 0.75 else plain(draw(rng, 1, *DERIVED)[0]) for _ in range(count)
-    ]
-
-
 def _protocols(rng: np.random.Generator, count: int) -> list[list[str]]:
-    return [protocol(p) for p in draw(rng, count, *SHORT)]
+    return [protocol(p) for p in _alike(rng, count, SHORT)]
 
 
 def _derivations(rng: np.random.Generator, count: int) -> list[list[str]]:
-    return [derivation(p) for p in draw(rng, count, *DERIVED)]
+    return [derivation(p) for p in _alike(rng, count, DERIVED)]
+
+
+def _alike(rng: np.random.Generator, count: int, steps: tuple[int, int]) -> list[Problem]:
+    """Problems of one number of steps, so that a batch needs no padding."""
+    low, high = steps
+    return draw(rng, count, *[int(rng.integers(low, high + 1))] * 2)
 
 
 def _both(rng: np.random.Generator, count: int) -> list[list[str]]:
@@ -177,7 +181,20 @@ def arms(sizes: Sizes) -> dict[str, Callable[[int], dict[str, float]]]:
     checkpoints = {name: partial(_checkpoint, name, sizes) for name in ("base", "agent", "reasoner", "mixed")}
     tuned = {name: partial(_tuned, name, sizes) for name in GRIDS}
     ablated = {name: partial(_ablated, change, sizes) for name, change in ABLATIONS.items()}
-    return {**checkpoints, **tuned, **ablated, "beta_sweep": partial(_sweep, sizes)}
+    return {"bed": partial(_bed, sizes), **checkpoints, **tuned, **ablated, "beta_sweep": partial(_sweep, sizes)}
+
+
+def _bed(sizes: Sizes, seed: int) -> dict[str, float]:
+    """What each checkpoint can do of what it was made for: the base's single steps, the agent's one and two, the
+    reasoner's one to six."""
+    here, rng = world(seed, sizes), np.random.default_rng(seed + 1)
+    model = Decoder(sizes.shape)
+    model.load_state_dict(here.base)
+    return {
+        "facts": known(model, facts(rng, sizes.test)),
+        "agent_joint": measure(here, here.agent, here.short)["joint"],
+        "reasoner_right": measure(here, here.reasoner, draw(rng, sizes.test, *DERIVED))["right"],
+    }
 
 
 def _checkpoint(name: str, sizes: Sizes, seed: int) -> dict[str, float]:
