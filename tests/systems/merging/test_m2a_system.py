@@ -29,11 +29,11 @@ PROBLEM = Problem(19, ("+8", "*3"))  # 19 + 8 = 27 = 4, 4 * 3 = 12
 
 def test_texts_of_a_problem() -> None:
     assert " ".join(derivation(PROBLEM)) == (
-        "? 19 #1 +8 #2 *3 ! <think> 19 #1 +8 = 4 ; 4 #2 *3 = 12 ; </think> <ans> 12 <end>"
+        "? 19 #1 +8 #2 *3 ! <think> 19 #1 +8 = 4 ; 4 #2 *3 = 12 ; 12 ! </think> <ans> 12 <end>"
     )
     assert " ".join(protocol(PROBLEM)) == (
         "? 19 #1 +8 #2 *3 ! <think> 19 #1 +8 </think> <call> 19 +8 </call> <obs> 4 </obs> "
-        "<think> 4 #2 *3 </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> 12 <end>"
+        "<think> 4 #2 *3 </think> <call> 4 *3 </call> <obs> 12 </obs> <think> 12 ! </think> <ans> 12 <end>"
     )
     assert answer_call(["7", "-9"]) == 21 and answer_call(["-9", "7"]) is None and answer_call(["7"]) is None
     assert len(protocol(Problem(1, PROBLEM.steps * 3))) <= 96
@@ -61,16 +61,18 @@ def test_texts_of_the_base() -> None:
 @pytest.mark.parametrize(
     ("said", "valid", "right"),
     [
-        ("<think> 19 +8 </think> <call> 19 +8 </call> <obs> 4 </obs> "
-         "<think> 4 *3 </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> 12 <end>", True, True),
-        ("<think> 7 ; 9 = 1 </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> 12 <end>", True, True),
-        ("<think> 19 +8 </think> <call> 19 +8 </call> <obs> 4 </obs> <ans> 4 <end>", True, False),
-        ("19 +8 = 4 ; 4 *3 = 12 ; <ans> 12 <end>", False, True),
-        ("<think> </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> 12 <end>", False, True),
-        ("<think> 4 *3 <call> 4 *3 </call> <obs> 12 </obs> <ans> 12 <end>", False, True),
-        ("<think> 4 </think> <call> 4 3 </call> <ans> 12 <end>", False, True),
-        ("<think> 4 </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> 12", False, True),
-        ("<think> 4 </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> <end>", False, False),
+        ("<think> 19 +8 </think> <call> 19 +8 </call> <obs> 4 </obs> <think> 4 *3 </think> <call> 4 *3 </call> "
+         "<obs> 12 </obs> <think> 12 ! </think> <ans> 12 <end>", True, True),
+        ("<think> 7 ; 9 = 1 </think> <call> 4 *3 </call> <obs> 12 </obs> <think> 1 </think> <ans> 12 <end>", True, True),
+        ("<think> 19 +8 </think> <call> 19 +8 </call> <obs> 4 </obs> <think> ! </think> <ans> 4 <end>", True, False),
+        ("<think> 4 *3 </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> 12 <end>", False, True),
+        ("<think> 4 *3 </think> <call> 4 *3 </call> <obs> 12 </obs> <think> </think> <ans> 12 <end>", False, True),
+        ("<think> 19 +8 = 4 ; 4 *3 = 12 ; 12 ! </think> <ans> 12 <end>", False, True),
+        ("<think> </think> <call> 4 *3 </call> <obs> 12 </obs> <think> ! </think> <ans> 12 <end>", False, True),
+        ("<think> 4 *3 <call> 4 *3 </call> <obs> 12 </obs> <think> ! </think> <ans> 12 <end>", False, True),
+        ("<think> 4 </think> <call> 4 3 </call> <think> ! </think> <ans> 12 <end>", False, True),
+        ("<think> 4 </think> <call> 4 *3 </call> <obs> 12 </obs> <think> ! </think> <ans> 12", False, True),
+        ("<think> 4 </think> <call> 4 *3 </call> <obs> 12 </obs> <think> ! </think> <ans> <end>", False, False),
         ("", False, False),
     ],
 )  # fmt: skip
@@ -81,7 +83,7 @@ def test_judge(said: str, valid: bool, right: bool) -> None:
 
 def test_thoughts_and_calls_are_counted() -> None:
     found = judge(PROBLEM, protocol(PROBLEM)[len(PROBLEM.question) :])
-    assert (found.thought, found.calls) == (3.0, 2)
+    assert (found.thought, found.calls) == (8 / 3, 2)  # two thoughts of three words, one of two
 
 
 def _learned(text: str) -> str:
@@ -91,7 +93,7 @@ def _learned(text: str) -> str:
 
 def test_only_what_follows_is_learned() -> None:
     assert _learned(" ".join(protocol(Problem(19, ("+8",))))) == (
-        "<think> 19 #1 +8 </think> <call> 19 +8 </call> <ans> 4 <end>"
+        "<think> 19 #1 +8 </think> <call> 19 +8 </call> <think> 4 ! </think> <ans> 4 <end>"
     )
     assert _learned("7 #4 +5 = 12 #2 *3 = 13 ; <end>") == "12 13"
     assert _learned("? 7 #1 +5 #2 *3 ! #2 *3 ; #1 +5 ; <end>") == "*3 ; +5 ; <end>"

@@ -1,12 +1,13 @@
 """Chains of operations mod 23, how an agent and a reasoner solve them, and the interpreter that answers calls.
 
 A problem is a number and operations on it, one after the other; its steps are numbered. All texts are lists of tokens:
-a number is one, an operation with its operand is one, and so is a step's label.
+a number is one, an operation with its operand is one, and so is a step's label. What to do next, or that all
+is done (``!``), is thought; the protocol only does what was thought.
 
 ========== ======================================================================================================
-protocol   ``? 7 #1 +5 #2 *3 ! <think> 7 #1 +5 </think> <call> 7 +5 </call> <obs> 12 </obs> <think> 12 #2 ... <ans>
-           13 <end>``
-derivation ``? 7 #1 +5 #2 *3 ! <think> 7 #1 +5 = 12 ; 12 #2 *3 = 13 ; </think> <ans> 13 <end>``
+protocol   ``? 7 #1 +5 #2 *3 ! <think> 7 #1 +5 </think> <call> 7 +5 </call> <obs> 12 </obs> <think> 12 #2 ...
+           <think> 13 ! </think> <ans> 13 <end>``
+derivation ``? 7 #1 +5 #2 *3 ! <think> 7 #1 +5 = 12 ; 12 #2 *3 = 13 ; 13 ! </think> <ans> 13 <end>``
 ========== ======================================================================================================
 """
 
@@ -86,15 +87,20 @@ def draw(rng: np.random.Generator, count: int, low: int, high: int) -> list[Prob
 def derivation(problem: Problem) -> list[str]:
     """One thought with every step and its result, then the answer."""
     steps = (word for label, a, step, b in problem.rounds for word in (a, label, step, "=", b, ";"))
-    return [*problem.question, "<think>", *steps, "</think>", "<ans>", str(problem.results[-1]), "<end>"]
+    return [*problem.question, "<think>", *steps, *_closing(problem)]
 
 
 def protocol(problem: Problem) -> list[str]:
-    """Think one step, call the calculator, read what it observed; then the answer."""
+    """Think one step, call the calculator, read what it observed; at last think that all is done, and answer."""
     words = problem.question
     for label, a, step, b in problem.rounds:
         words += ["<think>", a, label, step, "</think>", "<call>", a, step, "</call>", "<obs>", b, "</obs>"]
-    return [*words, "<ans>", str(problem.results[-1]), "<end>"]
+    return [*words, "<think>", *_closing(problem)]
+
+
+def _closing(problem: Problem) -> list[str]:
+    result = str(problem.results[-1])
+    return [result, "!", "</think>", "<ans>", result, "<end>"]
 
 
 def answer_call(call: list[str]) -> int | None:
@@ -118,25 +124,27 @@ def judge(problem: Problem, words: list[str]) -> Judged:
     """A transcript after the question, up to and with ``<end>``.
 
     Valid: one or more rounds of a thought that is not empty and holds no marker, a call the calculator understands and
-    what it observed; then ``<ans>``, a number and ``<end>``. Right: the last number after ``<ans>`` is the result,
-    whatever came before.
+    what it observed; then such a thought, ``<ans>``, a number and ``<end>``. Right: the last number after ``<ans>`` is
+    the result, whatever came before.
     """
     at, thoughts, calls = 0, [], 0
-    valid = True
-    while valid and words[at : at + 1] == ["<think>"]:
+    while words[at : at + 1] == ["<think>"]:
         end = _until(words, at + 1, "</think>")
-        close = _until(words, end + 2, "</call>") if words[end + 1 : end + 2] == ["<call>"] else len(words)
-        valid = (
-            end > at + 1
-            and answer_call(words[end + 2 : close]) is not None
+        thoughts.append(end - at - 1)
+        at = end + 1
+        close = _until(words, at + 1, "</call>") if words[at : at + 1] == ["<call>"] else len(words)
+        if not (
+            thoughts[-1] > 0
+            and answer_call(words[at + 1 : close]) is not None
             and words[close + 1 : close + 2] == ["<obs>"]
             and words[close + 3 : close + 4] == ["</obs>"]
-        )
-        thoughts.append(end - at - 1)
-        calls += valid
+        ):
+            break
+        calls += 1
         at = close + 4
     tail = words[at:]
-    valid = valid and calls > 0 and len(tail) == 3 and tail[0] == "<ans>" and tail[1].isdigit() and tail[2] == "<end>"
+    answers = len(tail) == 3 and tail[0] == "<ans>" and tail[1].isdigit() and tail[2] == "<end>"
+    valid = answers and 0 < calls < len(thoughts) and thoughts[-1] > 0
     answered = [b for a, b in pairwise(words) if a == "<ans>"]
     right = bool(answered) and answered[-1] == str(problem.results[-1])
     return Judged(valid, right, float(np.mean(thoughts)) if thoughts else 0.0, calls)

@@ -24,7 +24,7 @@ Settings = Mapping[str, Any]
 SHORT, LONG = (1, 2), (3, 5)
 """Steps of the problems the agent was trained on, and of those it is tested on."""
 DERIVED = (1, 6)
-BASE_RATE, TUNE_RATE = 3e-3, 7e-4
+BASE_RATE, TUNE_RATE = 3e-3, 1e-3
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Sizes:
     facts: int = 200
     base: int = 380
     agent: int = 100
-    reasoner: int = 200
+    reasoner: int = 240
     batch: int = 64
     choose: int = 64
     test: int = 200
@@ -128,9 +128,10 @@ def _derivations(rng: np.random.Generator, count: int) -> list[list[str]]:
 
 
 def _alike(rng: np.random.Generator, count: int, steps: tuple[int, int]) -> list[Problem]:
-    """Problems of one number of steps, so that a batch needs no padding."""
+    """Problems of one number of steps, so that a batch needs no padding; of many steps more often."""
     low, high = steps
-    return draw(rng, count, *[int(rng.integers(low, high + 1))] * 2)
+    length = int(rng.integers(low, high + 1, 2).max())
+    return draw(rng, count, length, length)
 
 
 def _both(rng: np.random.Generator, count: int) -> list[list[str]]:
