@@ -63,7 +63,7 @@ def test_texts_of_the_base() -> None:
     [
         ("<think> 19 +8 </think> <call> 19 +8 </call> <obs> 4 </obs> <think> 4 *3 </think> <call> 4 *3 </call> "
          "<obs> 12 </obs> <think> 12 ! </think> <ans> 12 <end>", True, True),
-        ("<think> 7 ; 9 = 1 </think> <call> 4 *3 </call> <obs> 12 </obs> <think> 1 </think> <ans> 12 <end>", True, True),
+        ("<think> 7 = 1 </think> <call> 4 *3 </call> <obs> 12 </obs> <think> 1 </think> <ans> 12 <end>", True, True),
         ("<think> 19 +8 </think> <call> 19 +8 </call> <obs> 4 </obs> <think> ! </think> <ans> 4 <end>", True, False),
         ("<think> 4 *3 </think> <call> 4 *3 </call> <obs> 12 </obs> <ans> 12 <end>", False, True),
         ("<think> 4 *3 </think> <call> 4 *3 </call> <obs> 12 </obs> <think> </think> <ans> 12 <end>", False, True),

@@ -64,17 +64,18 @@ CLAIMS = [
         "Of a pair of positions the later one asks; in the released code it is the earlier, whose attention to the "
         "later one a decoder masks. Rotary positions are part of the logits that are kept.",
         "Operands are 1 to 9, and an operation with its operand is one word, so that the base knows all 621 single "
-        "steps and looks steps up by their labels before it is tuned. Experts are tuned in the linear layers alone, all "
-        "that is merged, and think what comes next or that all is done. Rates and steps were chosen on a seed outside "
-        "the entry by what each checkpoint can do of its own task; of four layouts of texts tried there, in none of "
-        "which a merge solved more than the agent, the one in which the agent keeps its protocol best was kept.",
+        "steps and looks steps up by their labels before it is tuned. Experts are tuned in the linear layers alone, "
+        "all that is merged, and think what comes next or that all is done. Rates and steps were chosen on a seed "
+        "outside the entry by what each checkpoint can do of its own task; of four layouts tried there, in none of "
+        "which a merge solved clearly more than the agent, the one in which the agent keeps its protocol best was kept.",
     ],
 )
 def arms(scale: Scale) -> Mapping[str, Callable[[int], dict[str, float]]]:
-    """Three checkpoints of a small decoder, trained on both experts' texts together, and merged in seven ways.
+    """Three checkpoints of a small decoder, one trained on both experts' texts together, and merges of every kind.
 
     Metrics on problems of three to five steps (the agent was trained on one and two; ``short_``: on those): ``joint``
-    (protocol kept and answer right), ``valid``, ``right``, ``thought`` (words a thought), ``calls``.
+    (protocol kept and answer right), ``valid``, ``right``, ``thought`` (words a thought), ``calls``. ``bed``: what each
+    checkpoint can do of what it was made for.
     """
     from . import _m2a_arms
 
