@@ -66,8 +66,9 @@ CLAIMS = [
         "Operands are 1 to 9, and an operation with its operand is one word, so that the base knows all 621 single "
         "steps and looks steps up by their labels before it is tuned. Experts are tuned in the linear layers alone, "
         "all that is merged, and think what comes next or that all is done. Rates and steps were chosen on a seed "
-        "outside the entry by what each checkpoint can do of its own task; of four layouts tried there, in none of "
-        "which a merge solved clearly more than the agent, the one in which the agent keeps its protocol best was kept.",
+        "outside the entry by what each checkpoint can do of its own task; of four layouts tried there, in none "
+        "of which a merge solved clearly more than the agent, the one in which the agent keeps its protocol "
+        "best was kept.",
     ],
 )
 def arms(scale: Scale) -> Mapping[str, Callable[[int], dict[str, float]]]:
