@@ -122,3 +122,13 @@ def test_inside_a_larger_module() -> None:
     holder["b"].weights(torch.tensor([3.0]), names=["x"])
     other.load_state_dict(holder.state_dict())
     assert other["b"].task_state.names == ["x"]
+
+
+def test_places_are_looked_up_anew_after_restoring() -> None:
+    state = TaskState()
+    state.declare("a")
+    state.write("a", ["x", "y"], torch.tensor([1.0, 2.0]))
+    assert state.read("a", ["x", "y"]).tolist() == [1.0, 2.0]
+    state.restore(["y", "x"], {"a": torch.tensor([2.0, 1.0], dtype=torch.float64)})
+    assert state.read("a", ["x", "y"]).tolist() == [1.0, 2.0]
+    assert state.read("a", ["y", "x"]).tolist() == [2.0, 1.0]

@@ -40,4 +40,4 @@ class IMTLL(LearnedScalars):
 
     def objective(self, losses: Tensor, weights: Tensor, names: Sequence[str]) -> Tensor:
         """The weighted sum minus the ``s_k`` of the tasks present."""
-        return (weights * losses).sum() - self.scalars_of(names).sum()
+        return (weights * losses).sum() - self.total_of(names)

@@ -44,6 +44,10 @@ class LearnedScalars(LossBalancer):
         """``s [k]`` of the named tasks, with a graph; put back within the limits (projected gradient descent)."""
         chosen = self.scalars.of(names)
         with torch.no_grad():
-            for s in chosen:
-                s.clamp_(*self.limits)
+            torch._foreach_clamp_min_(chosen, self.limits[0])
+            torch._foreach_clamp_max_(chosen, self.limits[1])
         return torch.stack(chosen)
+
+    def total_of(self, names: Sequence[str]) -> Tensor:
+        """The sum of the scalars of the named tasks, within the limits already."""
+        return torch.stack(self.scalars.of(names)).sum()

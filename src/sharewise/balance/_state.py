@@ -37,6 +37,7 @@ class TaskState:
         self.tensors: dict[str, Tensor] = {}
         self._fields: dict[str, _Field] = {}
         self._places: dict[str, int] = {}
+        self._last: tuple[tuple[str, ...], Tensor] | None = None  # names and their places: several fields in a step
 
     def declare(
         self, field: str, initial: float | Tensor = 0.0, *, axes: int = 1, dtype: torch.dtype = torch.float64
@@ -67,6 +68,7 @@ class TaskState:
         """Take over saved names and the fields given; copies, on the device the fields are on now."""
         self.names = list(names)
         self._places = {name: i for i, name in enumerate(names)}
+        self._last = None
         for field, value in tensors.items():
             self.tensors[field] = value.detach().to(self.tensors[field].device, copy=True)
         self._grow()
@@ -82,7 +84,11 @@ class TaskState:
                 self._places[name] = len(self.names)
                 self.names.append(name)
             self._grow()
-        index = torch.tensor([self._places[name] for name in names], device=self.tensors[field].device)
+        device = self.tensors[field].device
+        if self._last is None or self._last[0] != tuple(names) or self._last[1].device != device:
+            places = torch.tensor([self._places[name] for name in names], device=device)
+            self._last = (tuple(names), places)
+        index = self._last[1]
         return (index[:, None], index) if self._fields[field].axes == 2 else (index,)
 
     def _grow(self) -> None:

@@ -64,4 +64,4 @@ class Uncertainty(LearnedScalars):
 
     def objective(self, losses: Tensor, weights: Tensor, names: Sequence[str]) -> Tensor:
         """The weighted sum plus ``s_k / 2`` of the tasks present."""
-        return (weights * losses).sum() + self.scalars_of(names).sum() / 2
+        return (weights * losses).sum() + self.total_of(names) / 2
