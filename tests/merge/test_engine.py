@@ -107,6 +107,13 @@ def test_values_that_are_not_finite_name_the_tensor_and_the_model() -> None:
         merge_states("linear", {"good": good, "bad": bad}, weight=1)
     with pytest.raises(MergeError, match=r'tensor "w" of model "base"'):
         merge_states("task_arithmetic", {"good": good}, bad, weight=1)
+    wide = torch.randn(70_000, generator=torch.Generator().manual_seed(0))
+    spoilt = wide.clone()
+    spoilt[5] = float("nan")
+    for name in ("ties", "breadcrumbs"):  # whose thresholds are looked for among values that are compared
+        with pytest.raises(MergeError, match=r'tensor "w" of model "bad"'):
+            pair = {"good": {"w": wide}, "bad": {"w": spoilt}}
+            merge_states(name, pair, {"w": torch.zeros(70_000)}, weight=1, density=0.5)
     large = {"w": torch.full((3,), 6e4, dtype=torch.float16)}
     with pytest.raises(MergeError, match="range of float16"):
         merge_states("linear", {"a": large, "b": large}, weight=1, normalize=False)

@@ -2,7 +2,8 @@
 
 A strided sample of about 65,000 values brackets it within a per cent or two of the entries (Floyd and Rivest, "Expected
 time bounds for selection", 1975); one walk counts what lies above the bracket and collects what lies inside, and only
-that is sorted. A bracket that misses, which a sample of a periodic tensor may, is opened wide and the walk repeated.
+there the value is looked for. A bracket that misses, which a sample of a periodic tensor may, is opened wide and the
+walk repeated. numpy compares and sorts five times as fast as torch does.
 """
 
 from __future__ import annotations
@@ -84,14 +85,14 @@ def select(stack: Stack, wanted: Sequence[tuple[int, int]], of: Measure = torch.
     return [found[i] for i in range(len(wanted))]
 
 
-def _sample(stack: Stack, of: Measure, entries: int) -> Tensor:
+def _sample(stack: Stack, of: Measure, entries: int) -> Values:
     """Every so many-th measure of each row, sorted: ``[q, about SAMPLE]``."""
     step = max(1, entries // SAMPLE)
     parts = [of(b.rows.flatten(1)[:, -b.start % step :: step]) for b in stack.blocks()]
-    return torch.cat(parts, 1).sort(1).values
+    return np.sort(torch.cat(parts, 1).numpy(), axis=1)
 
 
-def _bracket(sample: Tensor, k: int, entries: int) -> tuple[float, float]:
+def _bracket(sample: Values, k: int, entries: int) -> tuple[float, float]:
     """Two values with the k-th largest between them, but for a chance below 1 in 10,000."""
     size = len(sample)
     place = size * (1 - k / entries)
@@ -107,7 +108,7 @@ def _collect(
     above = [0] * len(wanted)
     inside: list[list[tuple[Values, Values]]] = [[] for _ in wanted]
     for block in stack.blocks():
-        measured = of(block.rows.flatten(1)).numpy()  # whose comparisons are five times as fast as torch's
+        measured = of(block.rows.flatten(1)).numpy()
         for i, ((row, _), (low, high)) in enumerate(zip(wanted, brackets, strict=True)):
             values = measured[row]
             above[i] += int(np.count_nonzero(values > high))
@@ -119,12 +120,12 @@ def _collect(
 
 
 def _finish(k: int, above: int, inside: list[tuple[Values, Values]], to_zero: bool) -> Cut | None:
-    values, at = (torch.from_numpy(np.concatenate([part[i] for part in inside])) for i in (0, 1))
+    values, at = (np.concatenate([part[i] for part in inside]) for i in (0, 1))
     if k <= above:
         return None
     if k > above + len(values):
         return EVERYTHING if to_zero else None  # fewer entries than k measure anything
-    values, order = values.sort(descending=True, stable=True)
-    value = values[k - above - 1]
-    tied = (values[: k - above] == value).nonzero().view(-1)
-    return Cut(float(value), at[order[tied]].sort().values)
+    kept = k - above
+    value = np.partition(values, len(values) - kept)[len(values) - kept]
+    tied = np.flatnonzero(values == value)[: kept - int(np.count_nonzero(values > value))]
+    return Cut(float(value), torch.from_numpy(at[tied]))
