@@ -149,9 +149,9 @@ def test_attention_readouts_are_the_logits(which: str) -> None:
         before = logits(model, seen[0], layer)
         weight += change
         moved = logits(model, seen[0], layer) - before  # linear in either weight
-    want = {round(float(moved[h, i, j]), 3) for h in range(4) for i, j in places.pairs}
-    assert read.numel() == 4 * len(places.pairs)
-    assert {round(float(x), 3) for x in read.flatten()} == want
+    want = torch.stack([moved[h, i, j] for h in range(4) for i, j in places.pairs])
+    assert read.numel() == len(want)
+    assert torch.allclose(read.flatten().sort().values, want.sort().values, atol=1e-4)
 
 
 @pytest.mark.parametrize(
