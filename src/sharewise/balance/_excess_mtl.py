@@ -75,7 +75,7 @@ class ExcessMTL(GradientBalancer):
             else:
                 torch.hypot(root, piece, out=root)  # slower, at any scale
                 ratio = piece / root.clamp_min(torch.finfo(root.dtype).tiny) * piece
-            excess += ratio.sum(1, dtype=torch.float64)
+            excess += ratio.sum(1)  # of one piece in its own precision, of all in float64
         return excess
 
     def _weigh(self, excess: Tensor, names: Sequence[str]) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor
 from ..errors import BalanceError
 from ._gram import CHUNK, gram_matrix, weighted_sum
 
+_PIECE = 1 << 17  # entries of a piece, where that is more than CHUNK columns: small ones cost more calls
+
 
 def finite(rows: Tensor) -> bool:
     """Whether all entries are; waits for the device, makes no copy.
@@ -61,14 +63,17 @@ class RowState:
         self.names += [names[i] for i in new]
 
     def pieces(self, field: str, names: Sequence[str]) -> Iterator[tuple[slice, Tensor]]:
-        """``(columns, piece [m, at most CHUNK])`` of the named tasks' rows, from the first column to the last.
+        """``(columns, piece [m, k])`` of the named tasks' rows, from the first column to the last.
+
+        A piece has at most ``CHUNK`` columns, or with few tasks ``2^17`` entries.
 
         What the caller changes in a piece is kept when it asks for the next one.
         """
         stored = self.tensors[field]
         view, index = self._view(field, names), self._index(field, names)
-        for start in range(0, stored.shape[1], CHUNK):
-            columns = slice(start, start + CHUNK)
+        step = max(CHUNK, _PIECE // len(names))
+        for start in range(0, stored.shape[1], step):
+            columns = slice(start, start + step)
             if view is not None:
                 yield columns, view[:, columns]
             else:
