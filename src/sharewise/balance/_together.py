@@ -74,5 +74,5 @@ def _descend(meeting: Meeting, stacked: Sequence[Tensor], places: Sequence[Any])
     starts: list[Any] = list(meeting.edges)
     try:
         return torch.autograd.grad(starts, places, stacked, retain_graph=True, allow_unused=True, is_grads_batched=True)
-    except RuntimeError:
+    except RuntimeError:  # anything else that was wrong shows itself again in the passes a task that follow
         return None
