@@ -69,6 +69,8 @@ def test_numbers_as_text(result):
     assert ledger.interval(bound).startswith("0.82 [0.8")
     same = gain.model_copy(update={"within": 0.02, "kind": "equivalence", "ci95": None, "relative": False})
     assert ledger.expected(same) == "within ±0.02" and ledger.interval(same).startswith("+0.19")
+    level = same.model_copy(update={"effect": 1.4e-18, "ci95": (-1e-16, 0.5)})
+    assert ledger.interval(level) == "+0 [+0, +0.5]"
     band = bound.model_copy(update={"at_least": 0.5})
     assert ledger.expected(band) == ">= 0.5 and <= 1"
 

@@ -47,7 +47,8 @@ def read_all(folder: Path | str = "ledger") -> list[Result]:
 
 
 def percent(claim: JudgedClaim, value: float) -> str:
-    """An effect as text: relative ones in per cent."""
+    """An effect as text: relative ones in per cent; what is zero but for rounding is zero."""
+    value = round(value, 12) + 0.0  # no -0
     relative = claim.relative and claim.versus is not None
     return f"{100 * value:+.1f} %" if relative else f"{value:+.4g}" if claim.versus else f"{value:.4g}"
 
