@@ -9,8 +9,8 @@ from ._text import TextSizes
 from ._training import train_jointly
 from ._tuned import report
 
-DEFAULT = Scale(TextSizes(), budget=6, samples=64, reach=(0.25, 4.0), published=True)
-SMOKE = Scale(TextSizes(trained=1, tokens=12, counts=(8, 4, 8)), budget=2, samples=4, reach=(0.25, 4.0), published=True)
+DEFAULT = Scale(TextSizes(), budget=8, samples=64, reach=(0.25, 8.0), published=True)
+SMOKE = Scale(TextSizes(trained=1, tokens=12, counts=(8, 4, 8)), budget=2, samples=4, reach=(0.25, 8.0), published=True)
 PAPER = Scale(TextSizes(trained=6, counts=(1000, 200, 400)), budget=48)
 """All layers, and the budget of the other beds; hours of one core a seed."""
 
