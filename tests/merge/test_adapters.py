@@ -53,6 +53,19 @@ def test_a_model_with_its_adapter_is_a_model(tmp_path: Path, config: dict[str, A
         assert torch.allclose(value, base[name] + changes.get(name, 0), atol=1e-5)
 
 
+@pytest.mark.parametrize("source", ["a", "a+lora"])
+def test_a_model_with_an_adapter_lends_its_tokenizer_by_either_name(tmp_path: Path, source: str) -> None:
+    family(tmp_path)
+    adapter(tmp_path / "lora", 3)
+    for name in ("base", "a"):
+        (tmp_path / name / "vocab.txt").write_text("x")
+    models = [{"model": "base"}, {"model": "a+lora"}]
+    plan = {"merge_method": "linear", "models": models, "parameters": {"weight": 1}, "tokenizer_source": source}
+    opened = open_plan(plan, root=tmp_path)
+    assert opened.matched.tokenizer is not None and opened.matched.tokenizer.name == "a+lora"
+    opened.close()
+
+
 def test_the_sum_is_exact_and_scales_are_each_ones_own(tmp_path: Path) -> None:
     one, two = adapter(tmp_path / "x", 1, rank=2), adapter(tmp_path / "y", 2, rank=3, use_rslora=True)
     bill = merge_adapters({"x": tmp_path / "x", "y": tmp_path / "y"}, tmp_path / "out", weights={"x": 1, "y": -0.5})

@@ -57,6 +57,7 @@ CLAIMS = [
     family="merging",
     data="simulated: chains of operations mod 23, solved with a calculator that is called by a protocol",
     claims=CLAIMS,
+    reading="ours",
     assumptions=[
         "The authors' code and the abstract were read, the paper's text and tables were not. Calibration texts are the "
         "agent's own transcripts of problems like those it was trained on.",
